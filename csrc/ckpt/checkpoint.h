@@ -1,0 +1,138 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "csrc/base/buffer_view.h"
+#include "csrc/base/file_system.h"
+
+namespace kente {
+
+/// A tensor, or a named part of the state, as it is stored. Contiguous, row-major.
+struct NamedTensor {
+  std::string name;
+  std::vector<int64_t> shape;
+  BufferView data;
+};
+
+struct StoredTensor {
+  std::string name;
+  DType dtype = DType::kF32;
+  std::vector<int64_t> shape;
+  int64_t offset = 0, bytes = 0;  // in the file
+
+  bool operator==(const StoredTensor&) const = default;
+};
+
+inline constexpr int64_t kDigestChunk = 8 << 20;
+
+/// One safetensors file of a checkpoint.
+struct Shard {
+  std::string file;    // "rank-0003.safetensors", no directory
+  int64_t domain = 0;  // the storage domain (node) that wrote it; domains are numbered from 0
+  int64_t bytes = 0;
+  std::string sha256;
+  std::vector<uint64_t> chunk_xxh3;   // one per kDigestChunk bytes of the file
+  std::vector<StoredTensor> tensors;  // in file order
+
+  bool operator==(const Shard&) const = default;
+};
+
+/// MANIFEST.json of a checkpoint; the same bytes on every node. Names every shard of every node.
+struct CheckpointManifest {
+  int64_t version = 1;
+  int64_t step = 0;
+  std::string run_id;
+  std::string recipe_sha256;
+  int64_t samples = 0;                       // consumed so far: the data cursor
+  std::map<std::string, std::string> state;  // further resume state (strings), e.g. "tokens"
+  std::vector<Shard> shards;
+
+  /// Storage domains that hold a part: 1 + the highest domain of a shard.
+  int64_t domains() const;
+  bool operator==(const CheckpointManifest&) const = default;
+};
+
+/// One node's part of a checkpoint on its way: everything is written into directory/.tmp-<id>;
+/// commit() renames that to directory/step-<12 digits>. Never committed, it stays until
+/// remove_leftovers(). id must be equal for the ranks of a node, unique per attempt, and of
+/// letters, digits, '.', '_' and '-'.
+///
+/// Writes one safetensors file, syncs it, reads it back and compares: a shard that is returned is
+/// on the medium as it was in memory. Uses 16 MiB besides the tensors. Throws StorageError: the
+/// attempt is lost, older checkpoints are not. domain is left 0: the caller sets it. Ranks of a
+/// node may write at once.
+Shard write_shard(FileSystem& files, const std::string& directory, const std::string& id,
+                  const std::string& file, const std::vector<NamedTensor>& tensors);
+/// Once per node, after every shard was written.
+void write_manifest(FileSystem& files, const std::string& directory, const std::string& id,
+                    const CheckpointManifest& manifest);
+/// The only commit point of this node's part; the part survives a power cut once it returned.
+void commit(FileSystem& files, const std::string& directory, const std::string& id, int64_t step);
+/// Removes what attempts left behind. Nobody may be writing.
+void remove_leftovers(FileSystem& files, const std::string& directory);
+/// Keeps the newest keep (>= 1) sound steps and everything newer than the oldest of them; removes
+/// the rest. Sound: the manifest's digest holds and no shard that belongs here is missing or of the
+/// wrong size. Call it when the newest step is committed on every node.
+void retain(FileSystem& files, const std::string& directory, int64_t keep);
+
+/// "step-000000000042"
+std::string step_directory(int64_t step);
+
+/// What one directory holds of one step.
+struct StepInventory {
+  int64_t step = 0;
+  std::string manifest_sha256;  // the manifest's own digest: equal digests are equal manifests
+  CheckpointManifest manifest;
+  std::vector<std::string> present;  // shard files of the right size
+  std::vector<std::string>
+      damaged;          // shard files that should be here: missing, or of the wrong size
+  std::string problem;  // why the manifest cannot be used; then only step is set
+
+  bool sound() const { return problem.empty() && damaged.empty(); }
+  bool operator==(const StepInventory&) const = default;
+};
+
+/// Newest first. Reads manifests and sizes, no tensors. A shard that is not here counts as damaged
+/// if its domain left another shard here, or if there is only one domain; else another node has it.
+std::vector<StepInventory> list_checkpoints(FileSystem& files, const std::string& directory);
+
+/// Reads tensors out of a shard; no byte is handed out before the digest of its chunk was checked.
+/// Keeps the last chunk (8 MiB), so reading in file order reads every byte once. One thread.
+class ShardReader {
+ public:
+  /// Throws StorageError when the file cannot be opened, FormatError when its size is not the
+  /// manifest's.
+  ShardReader(FileSystem& files, std::string path, Shard shard);
+  /// out [tensor.bytes]. Throws FormatError naming file and tensor if a chunk is damaged; then out
+  /// holds nothing that may be used.
+  void read(const StoredTensor& tensor, void* out) const;
+
+ private:
+  void load_chunk(int64_t chunk, const std::string& tensor) const;
+
+  std::unique_ptr<ReadableFile> file_;
+  std::string path_;
+  Shard shard_;
+  mutable std::vector<char> chunk_;  // the bytes of chunk number chunk_index_, verified
+  mutable int64_t chunk_index_ = -1;
+};
+
+/// Called with the bytes verified so far and those to verify in all.
+using VerifyProgress = std::function<void(int64_t done, int64_t total)>;
+
+/// Everything read and verified, one message per problem: sizes, SHA-256, chunk digests, the
+/// safetensors header against the manifest. Shards that other nodes hold are listed in elsewhere.
+struct VerifyReport {
+  std::vector<std::string> problems;
+  int64_t files = 0, bytes = 0;
+  std::vector<std::string> elsewhere;
+};
+VerifyReport verify_checkpoint(FileSystem& files, const std::string& directory,
+                               const StepInventory& step, const VerifyProgress& progress = {});
+
+}  // namespace kente

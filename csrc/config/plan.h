@@ -1,0 +1,61 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "csrc/base/dtype.h"
+
+namespace kente {
+
+/// Layers first .. last, both included. Layer 0 is the embedding, num_hidden_layers + 1 the head.
+struct LayerRange {
+  int first = 0;
+  int last = 0;
+
+  bool operator==(const LayerRange&) const = default;
+};
+
+enum class Recompute { kNone, kFull };
+enum class ScheduleKind { kGPipe, k1F1B };
+
+/// A rank's slice of layers in one replica.
+struct StagePlan {
+  std::vector<int> ranks;          // exactly one today
+  std::vector<LayerRange> layers;  // ascending; more than one range: interleaved
+  DType compute = DType::kF32;
+  Recompute recompute = Recompute::kNone;
+
+  bool operator==(const StagePlan&) const = default;
+};
+
+/// One whole copy of the model. The stages' ranges cover every layer exactly once.
+struct ReplicaPlan {
+  std::vector<StagePlan> stages;
+  int64_t share = 0;                   // grains per step
+  int64_t grains_per_micro_batch = 1;  // the last micro-batch of a step may hold fewer
+
+  bool operator==(const ReplicaPlan&) const = default;
+};
+
+/// What the planner expects. Fields are 0 where it did not predict.
+struct Prediction {
+  double step_seconds = 0;
+  double bubble = 0;                // idle time / step time
+  std::vector<int64_t> peak_bytes;  // per rank
+  std::string bottleneck;
+
+  bool operator==(const Prediction&) const = default;
+};
+
+/// Who does what; changes nothing about the training. Immutable after validation.
+struct Plan {
+  std::vector<ReplicaPlan> replicas;
+  ScheduleKind schedule = ScheduleKind::k1F1B;
+  std::optional<Prediction> prediction;
+
+  bool operator==(const Plan&) const = default;
+};
+
+}  // namespace kente

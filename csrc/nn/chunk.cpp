@@ -1,0 +1,201 @@
+#include "csrc/nn/chunk.h"
+
+#include <ATen/core/LegacyTypeDispatch.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "csrc/base/errors.h"
+#include "csrc/nn/layers.h"
+#include "csrc/nn/ops/element_type.h"
+
+namespace kente {
+namespace {
+
+/// What a micro-batch under way keeps in this chunk.
+struct UnderWay {
+  const MicroBatch* batch = nullptr;
+  EmbeddingLayer::Saved embedding;
+  std::vector<BlockLayer::Saved> blocks;
+  HeadLayer::Saved head;
+};
+
+int64_t bytes_of(const std::vector<at::Tensor>& tensors) {
+  int64_t bytes = 0;
+  for (const at::Tensor& tensor : tensors)
+    if (tensor.defined()) bytes += tensor.numel() * tensor.element_size();
+  return bytes;
+}
+
+}  // namespace
+
+struct Chunk::State {
+  LayerContext context;
+  std::optional<EmbeddingLayer> embedding;
+  std::vector<BlockLayer> blocks;
+  std::optional<HeadLayer> head;
+  std::map<int, UnderWay> under_way;
+
+  UnderWay& find(int micro_batch) {
+    const auto found = under_way.find(micro_batch);
+    KENTE_CHECK(found != under_way.end(), "micro-batch " + std::to_string(micro_batch));
+    return found->second;
+  }
+
+  /// [samples, length, D] -> [rows, D], after checking it.
+  at::Tensor flatten(const MicroBatch& batch, const at::Tensor& x) const {
+    const int64_t d = context.model.hidden_size;
+    KENTE_CHECK(x.defined() && x.dim() == 3 && x.size(0) == batch.samples &&
+                    x.size(1) == batch.length && x.size(2) == d && x.is_contiguous(),
+                "activation must be contiguous [" + std::to_string(batch.samples) + ", " +
+                    std::to_string(batch.length) + ", " + std::to_string(d) + "]");
+    return x.view({batch.samples * batch.length, d});
+  }
+
+  at::Tensor unflatten(const MicroBatch& batch, const at::Tensor& x) const {
+    return x.view({batch.samples, batch.length, context.model.hidden_size});
+  }
+
+  /// The first layer's input, flat.
+  at::Tensor start(const MicroBatch& batch, const at::Tensor& input) const {
+    KENTE_CHECK(batch.length <= context.model.max_position_embeddings,
+                std::to_string(batch.length) + " positions, the model has " +
+                    std::to_string(context.model.max_position_embeddings));
+    if (!embedding) return flatten(batch, input);
+    KENTE_CHECK(!input.defined(), "the embedding takes no activation");
+    at::Tensor x = embedding->forward(batch);
+    context.tick();
+    return x;
+  }
+};
+
+Chunk::Chunk(const ModelConfig& model, LayerRange layers, const ChunkOptions& options,
+             const Parameters& parameters)
+    : state_(std::make_unique<State>()) {
+  const at::AutoDispatchBelowADInplaceOrView no_autograd;
+  const int head = model.num_layers() - 1;
+  KENTE_CHECK(0 <= layers.first && layers.first <= layers.last && layers.last <= head,
+              "layers " + std::to_string(layers.first) + " .. " + std::to_string(layers.last));
+  LayerContext& context = state_->context;
+  context.model = model;
+  context.options = options;
+  context.parameters = &parameters;
+  if (!context.gpt2())
+    context.rope =
+        make_rope_table(model.max_position_embeddings, model.head_dim(), model.rope_theta,
+                        options.compute == DType::kF64 ? at::kDouble : at::kFloat);
+  if (layers.first == 0) state_->embedding.emplace(context);
+  for (int layer = std::max(layers.first, 1); layer <= std::min(layers.last, head - 1); ++layer)
+    state_->blocks.emplace_back(context, layer);
+  if (layers.last == head) state_->head.emplace(context);
+}
+
+Chunk::~Chunk() = default;
+
+at::Tensor Chunk::forward(int micro_batch, const MicroBatch& batch, at::Tensor input) {
+  const at::AutoDispatchBelowADInplaceOrView no_autograd;
+  const auto [entry, is_new] = state_->under_way.try_emplace(micro_batch);
+  KENTE_CHECK(is_new, "micro-batch " + std::to_string(micro_batch) + " is under way");
+  UnderWay& saved = entry->second;
+  saved.batch = &batch;
+  saved.blocks.resize(state_->blocks.size());
+  at::Tensor x = state_->start(batch, input);
+  input.reset();
+  for (size_t i = 0; i < state_->blocks.size(); ++i) {
+    x = state_->blocks[i].forward(batch, x, saved.blocks[i]);
+    state_->context.tick();
+  }
+  if (!state_->head) return state_->unflatten(batch, x);
+  state_->head->forward(x, saved.head);
+  return {};
+}
+
+LossSums Chunk::loss(int micro_batch) {
+  const at::AutoDispatchBelowADInplaceOrView no_autograd;
+  KENTE_CHECK(state_->head.has_value(), "no head in this chunk");
+  UnderWay& saved = state_->find(micro_batch);
+  KENTE_CHECK(!saved.head.grad_logits.defined(), "loss of a micro-batch taken twice");
+  return state_->head->loss(*saved.batch, saved.head);
+}
+
+at::Tensor Chunk::backward_input(int micro_batch, at::Tensor output_grad) {
+  const at::AutoDispatchBelowADInplaceOrView no_autograd;
+  UnderWay& saved = state_->find(micro_batch);
+  at::Tensor grad;
+  if (state_->head) {
+    KENTE_CHECK(!output_grad.defined() && saved.head.grad_logits.defined(),
+                "the head's gradient comes from loss()");
+    grad = state_->head->backward_input(saved.head);
+    state_->context.tick();
+  } else {
+    grad = state_->flatten(*saved.batch, output_grad);
+    output_grad.reset();
+  }
+  for (size_t i = state_->blocks.size(); i-- > 0;) {
+    grad = state_->blocks[i].backward_input(*saved.batch, std::move(grad), saved.blocks[i]);
+    state_->context.tick();
+  }
+  if (!state_->embedding) return state_->unflatten(*saved.batch, grad);
+  state_->embedding->backward_input(std::move(grad), saved.embedding);
+  return {};
+}
+
+void Chunk::backward_weight(int micro_batch, GradSink& sink) {
+  const at::AutoDispatchBelowADInplaceOrView no_autograd;
+  UnderWay& saved = state_->find(micro_batch);
+  if (state_->head) {
+    state_->head->backward_weight(saved.head, sink);
+    state_->context.tick();
+  }
+  for (size_t i = state_->blocks.size(); i-- > 0;) {
+    state_->blocks[i].backward_weight(saved.blocks[i], sink);
+    state_->context.tick();
+  }
+  if (state_->embedding) {
+    state_->embedding->backward_weight(*saved.batch, saved.embedding, sink);
+    state_->context.tick();
+  }
+  state_->under_way.erase(micro_batch);
+}
+
+at::Tensor Chunk::evaluate(const MicroBatch& batch, at::Tensor input) {
+  const at::AutoDispatchBelowADInplaceOrView no_autograd;
+  at::Tensor x = state_->start(batch, input);
+  for (const BlockLayer& block : state_->blocks) {
+    BlockLayer::Saved dropped;
+    x = block.forward(batch, x, dropped);
+    state_->context.tick();
+  }
+  return state_->unflatten(batch, x);
+}
+
+LossSums Chunk::evaluate_loss(const MicroBatch& batch, at::Tensor input) {
+  const at::AutoDispatchBelowADInplaceOrView no_autograd;
+  KENTE_CHECK(state_->head.has_value(), "no head in this chunk");
+  return state_->head->evaluate_loss(batch, state_->flatten(batch, input));
+}
+
+at::Tensor Chunk::evaluate_logits(const MicroBatch& batch, at::Tensor input) {
+  const at::AutoDispatchBelowADInplaceOrView no_autograd;
+  KENTE_CHECK(state_->head.has_value(), "no head in this chunk");
+  return state_->head->logits(state_->flatten(batch, input))
+      .view({batch.samples, batch.length, state_->context.model.vocab_size});
+}
+
+void Chunk::on_progress(std::function<void()> progress) {
+  state_->context.progress = std::move(progress);
+}
+
+int64_t Chunk::saved_bytes() const {
+  int64_t bytes = 0;
+  for (const auto& [number, saved] : state_->under_way) {
+    bytes += bytes_of(saved.embedding.tensors()) + bytes_of(saved.head.tensors());
+    for (const BlockLayer::Saved& block : saved.blocks) bytes += bytes_of(block.tensors());
+  }
+  return bytes;
+}
+
+}  // namespace kente

@@ -1,0 +1,133 @@
+#pragma once
+
+#include <c10/util/BFloat16.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "csrc/nn/ops/element_type.h"
+
+// The loops of csrc/nn/ops are compiled for three instruction sets and chosen when the program
+// starts. We contract nothing and fix the order of every sum, so all three give the same bits.
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define KENTE_KERNEL __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define KENTE_KERNEL
+#endif
+#define KENTE_INLINE [[gnu::always_inline]] inline
+
+namespace kente {
+
+template <typename Real>
+struct VecType {
+  typedef Real Type __attribute__((vector_size(64)));
+};
+/// 64 bytes: 16 floats or 8 doubles.
+template <typename Real>
+using Vec = typename VecType<Real>::Type;
+template <typename T>
+inline constexpr int64_t kLanes = static_cast<int64_t>(64 / sizeof(RealOf<T>));
+
+using U32x16 = uint32_t __attribute__((vector_size(64)));
+using I32x16 = int32_t __attribute__((vector_size(64)));
+using U16x16 = uint16_t __attribute__((vector_size(32)));
+
+/// count <= kLanes elements as reals; lanes beyond count are 0.
+template <typename T>
+KENTE_INLINE Vec<RealOf<T>> load(const T* from, int64_t count) {
+  if constexpr (std::is_same_v<T, c10::BFloat16>) {
+    U16x16 half = {};
+    if (count >= kLanes<T>) {
+      std::memcpy(&half, from, sizeof(half));
+    } else {
+      std::memcpy(&half, from, static_cast<size_t>(count) * sizeof(T));
+    }
+    return reinterpret_cast<Vec<float>>(__builtin_convertvector(half, U32x16) << 16);
+  } else {
+    Vec<T> v = {};
+    if (count >= kLanes<T>) {
+      std::memcpy(&v, from, sizeof(v));
+    } else {
+      std::memcpy(&v, from, static_cast<size_t>(count) * sizeof(T));
+    }
+    return v;
+  }
+}
+
+/// Stores the first count <= kLanes lanes; bf16 rounds to nearest, ties to even.
+template <typename T>
+KENTE_INLINE void store(T* to, Vec<RealOf<T>> v, int64_t count) {
+  if constexpr (std::is_same_v<T, c10::BFloat16>) {
+    const U32x16 bits = reinterpret_cast<U32x16>(v);
+    const U32x16 rounded = (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;
+    const U32x16 quiet = (bits >> 16) | 0x40u;
+    const auto is_nan = (bits & 0x7FFFFFFFu) > 0x7F800000u;
+    const U16x16 half = __builtin_convertvector(is_nan ? quiet : rounded, U16x16);
+    std::memcpy(to, &half, static_cast<size_t>(std::min(count, kLanes<T>)) * sizeof(T));
+  } else if (count >= kLanes<T>) {
+    std::memcpy(to, &v, sizeof(v));
+  } else {
+    std::memcpy(to, &v, static_cast<size_t>(count) * sizeof(T));
+  }
+}
+
+template <typename Real>
+KENTE_INLINE Vec<Real> splat(Real value) {
+  return value - Vec<Real>{};
+}
+
+/// Sum of all lanes, pairwise in a fixed order.
+template <typename Real>
+KENTE_INLINE Real sum_lanes(const Vec<Real>& v) {
+  constexpr int64_t kCount = static_cast<int64_t>(64 / sizeof(Real));
+  Real lanes[kCount];
+  std::memcpy(lanes, &v, sizeof(v));
+  for (int64_t half = kCount / 2; half > 0; half /= 2)
+    for (int64_t i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+  return lanes[0];
+}
+
+template <typename Real>
+KENTE_INLINE Real max_lanes(const Vec<Real>& v) {
+  constexpr int64_t kCount = static_cast<int64_t>(64 / sizeof(Real));
+  Real largest = v[0];
+  for (int64_t i = 1; i < kCount; ++i) largest = v[i] > largest ? v[i] : largest;
+  return largest;
+}
+
+/// e^x in float to 2 units in the last place; 0 below -87, held at e^88 above. NaN stays NaN.
+/// Range reduction by multiples of ln 2, then a polynomial.   Source: Cephes, expf.
+KENTE_INLINE Vec<float> vec_exp(const Vec<float>& x) {
+  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  const Vec<float> high = x > 88.0f ? splat(88.0f) : x;
+  const Vec<float> held = high < -87.0f ? splat(-87.0f) : high;
+  const Vec<float> shifted = held * 1.44269504088896341f + kRound;
+  const Vec<float> n = shifted - kRound;
+  const Vec<float> r = (held - n * 0.693359375f) - n * -2.12194440e-4f;
+  Vec<float> p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * (r * r) + r + 1.0f;
+  const I32x16 exponent = reinterpret_cast<I32x16>(shifted) - 0x4B400000 + 127;
+  const Vec<float> y = p * reinterpret_cast<Vec<float>>(exponent << 23);
+  return x < -87.0f ? splat(0.0f) : y;
+}
+
+inline Vec<double> vec_exp(const Vec<double>& x) {
+  Vec<double> y = x;
+  for (int i = 0; i < 8; ++i) y[i] = std::exp(x[i]);
+  return y;
+}
+
+/// 1 / (1 + e^-x)
+template <typename Real>
+KENTE_INLINE Vec<Real> vec_sigmoid(const Vec<Real>& x) {
+  return Real{1} / (Real{1} + vec_exp(-x));
+}
+
+}  // namespace kente

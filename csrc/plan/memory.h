@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "csrc/plan/schedule.h"
+
+namespace kente {
+
+/// What one rank needs in host memory, in bytes.
+struct MemoryPrediction {
+  int64_t parameters = 0;  // fp32 master weights, and the copy GEMMs read if it is of another dtype
+  int64_t gradients = 0;   // sums; EXACT: 64-bit integers and one group's scratch
+  int64_t optimizer = 0;   // AdamW's two moments
+  int64_t activations = 0;  // the most that the schedule keeps at once
+  int64_t transient = 0;    // the largest that one layer needs besides, and messages under way
+  int64_t process = 0;      // code, libraries, what malloc holds back
+
+  int64_t total() const {
+    return parameters + gradients + optimizer + activations + transient + process;
+  }
+};
+
+/// Predicted peak host memory of each rank while it trains on CPU; see the .cpp for the count per
+/// layer.
+std::vector<MemoryPrediction> predict_memory(const Recipe& recipe, const Plan& plan,
+                                             const Mesh& mesh);
+
+/// The totals of predict_memory.
+std::vector<int64_t> predict_peak_bytes(const Recipe& recipe, const Plan& plan, const Mesh& mesh);
+
+}  // namespace kente

@@ -1,0 +1,164 @@
+#include "csrc/plan/schedule.h"
+
+#include <algorithm>
+
+#include "csrc/base/errors.h"
+#include "csrc/plan/slots.h"
+
+namespace kente {
+namespace {
+
+/// Turns one replica's slots into its ranks' actions. A message is written to both its lists when
+/// the slot of its consumer comes up; so every list is sorted by one global order.
+class Writer {
+ public:
+  Writer(const MeshReplica& replica, std::vector<ActionList>& lists)
+      : chunks_(replica.chunks), lists_(lists), pending_(lists.size()) {}
+
+  void write(const SlotTable& table) {
+    for (const std::vector<SlotTask>& slot : table) {
+      // Gradients first: in 1F1B a stage that waits for a gradient is needed by its neighbour,
+      // while an activation is not needed before that neighbour has sent its gradient.
+      for (const SlotTask& task : slot)
+        if (task.backward) receive(task);
+      for (const SlotTask& task : slot)
+        if (!task.backward) receive(task);
+      for (const SlotTask& task : slot) compute(task);
+    }
+    for (const MeshChunk& chunk : chunks_) flush(chunk.rank);
+  }
+
+ private:
+  const MeshChunk& chunk(int index) const { return chunks_[static_cast<size_t>(index)]; }
+  bool is_last(int index) const { return static_cast<size_t>(index) + 1 == chunks_.size(); }
+
+  void add(int rank, ActionKind kind, int chunk, int micro_batch, int peer = -1) {
+    lists_[static_cast<size_t>(rank)].push_back(
+        {.kind = kind, .chunk = chunk, .micro_batch = micro_batch, .peer = peer, .bucket = -1});
+  }
+
+  /// The message a task waits for, on both ends.
+  void receive(const SlotTask& task) {
+    if (task.backward ? is_last(task.chunk) : task.chunk == 0) return;
+    const int from_chunk = task.backward ? task.chunk + 1 : task.chunk - 1;
+    const int from = chunk(from_chunk).rank;
+    const int to = chunk(task.chunk).rank;
+    flush(to);  // rather than wait with work left
+    add(from, task.backward ? ActionKind::kSendGradient : ActionKind::kSendActivation, from_chunk,
+        task.micro_batch, to);
+    add(to, task.backward ? ActionKind::kRecvGradient : ActionKind::kRecvActivation, task.chunk,
+        task.micro_batch, from);
+  }
+
+  void compute(const SlotTask& task) {
+    const int rank = chunk(task.chunk).rank;
+    flush(rank);
+    if (task.backward) {
+      add(rank, ActionKind::kBackwardInput, task.chunk, task.micro_batch);
+      pending_[static_cast<size_t>(rank)].push_back({.kind = ActionKind::kBackwardWeight,
+                                                     .chunk = task.chunk,
+                                                     .micro_batch = task.micro_batch,
+                                                     .peer = -1,
+                                                     .bucket = -1});
+      return;
+    }
+    add(rank, ActionKind::kForward, task.chunk, task.micro_batch);
+    if (is_last(task.chunk)) add(rank, ActionKind::kLoss, task.chunk, task.micro_batch);
+  }
+
+  /// BackwardWeight is held back until the gradient has been sent: nobody waits for it.
+  void flush(int rank) {
+    ActionList& pending = pending_[static_cast<size_t>(rank)];
+    ActionList& list = lists_[static_cast<size_t>(rank)];
+    list.insert(list.end(), pending.begin(), pending.end());
+    pending.clear();
+  }
+
+  const std::vector<MeshChunk>& chunks_;
+  std::vector<ActionList>& lists_;
+  std::vector<ActionList> pending_;  // per rank: at most one BackwardWeight
+};
+
+bool has_one_chunk_a_rank(const MeshReplica& replica) {
+  std::vector<int> ranks;
+  for (const MeshChunk& chunk : replica.chunks) ranks.push_back(chunk.rank);
+  std::sort(ranks.begin(), ranks.end());
+  return std::adjacent_find(ranks.begin(), ranks.end()) == ranks.end();
+}
+
+const char* prefix_of(ActionKind kind) {
+  switch (kind) {
+    case ActionKind::kRecvActivation:
+      return "RA";
+    case ActionKind::kForward:
+      return "F";
+    case ActionKind::kSendActivation:
+      return "SA";
+    case ActionKind::kLoss:
+      return "L";
+    case ActionKind::kRecvGradient:
+      return "RG";
+    case ActionKind::kBackwardInput:
+      return "BI";
+    case ActionKind::kSendGradient:
+      return "SG";
+    case ActionKind::kBackwardWeight:
+      return "BW";
+    case ActionKind::kReduceBucket:
+      return "AR";
+    case ActionKind::kStep:
+      return "S";
+  }
+  throw InternalError("schedule: unknown action " + std::to_string(static_cast<int>(kind)));
+}
+
+}  // namespace
+
+std::string to_string(const Action& action) {
+  std::string text = prefix_of(action.kind);
+  if (action.kind == ActionKind::kStep) return text;
+  if (action.kind == ActionKind::kReduceBucket) return text + std::to_string(action.bucket);
+  text += std::to_string(action.micro_batch) + "." + std::to_string(action.chunk);
+  if (action.peer < 0) return text;
+  const bool sends =
+      action.kind == ActionKind::kSendActivation || action.kind == ActionKind::kSendGradient;
+  return text + (sends ? ">" : "<") + std::to_string(action.peer);
+}
+
+std::vector<ActionList> make_schedule(const Mesh& mesh, ScheduleKind kind) {
+  std::vector<ActionList> lists(static_cast<size_t>(mesh.num_ranks));
+  for (size_t r = 0; r < mesh.replicas.size(); ++r) {
+    const MeshReplica& replica = mesh.replicas[r];
+    const int count = static_cast<int>(replica.micro_batches.size());
+    if (kind == ScheduleKind::k1F1B && !has_one_chunk_a_rank(replica))
+      throw UsageError(
+          "plan: replica " + std::to_string(r) +
+          " gives a rank several layer ranges: use schedule GPIPE, or one range a rank");
+    Writer(replica, lists)
+        .write(kind == ScheduleKind::kGPipe ? gpipe_slots(replica.chunks, count)
+                                            : one_f_one_b_slots(replica.chunks, count));
+  }
+  // All messages of a rank stand before its collectives, and those in one order: a rank that waits
+  // in a collective holds up nobody's message.
+  for (size_t b = 0; b < mesh.buckets.size(); ++b)
+    for (const int holder : mesh.buckets[b].holders)
+      lists[static_cast<size_t>(holder)].push_back({.kind = ActionKind::kReduceBucket,
+                                                    .chunk = -1,
+                                                    .micro_batch = -1,
+                                                    .peer = -1,
+                                                    .bucket = static_cast<int>(b)});
+  for (ActionList& list : lists) list.push_back({});
+  return lists;
+}
+
+std::vector<ActionList> make_forward_schedule(const Mesh& mesh, const std::vector<int>& counts) {
+  KENTE_CHECK(counts.size() == mesh.replicas.size(),
+              std::to_string(counts.size()) + " counts for " +
+                  std::to_string(mesh.replicas.size()) + " replicas");
+  std::vector<ActionList> lists(static_cast<size_t>(mesh.num_ranks));
+  for (size_t r = 0; r < mesh.replicas.size(); ++r)
+    Writer(mesh.replicas[r], lists).write(forward_slots(mesh.replicas[r].chunks, counts[r]));
+  return lists;
+}
+
+}  // namespace kente

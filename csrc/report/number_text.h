@@ -1,0 +1,19 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace kente {
+
+/// Numbers as people read them. Not finite: "–".
+std::string fixed_text(double value, int digits);
+/// Four significant digits, no trailing zeros: "0.0123", "8.771", "1.2e-05".
+std::string short_text(double value);
+/// "950", "12.3 k", "4.56 M"
+std::string count_text(double value);
+/// "0.42 s", "3 min 12 s", "2 h 05 min"
+std::string duration_text(double seconds);
+/// "1.2 GiB"
+std::string bytes_text(double bytes);
+
+}  // namespace kente

@@ -1,0 +1,123 @@
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "csrc/report/environment.h"
+#include "csrc/report/number_text.h"
+#include "csrc/report/run_record.h"
+#include "csrc/report/summary.h"
+#include "csrc/report/terminal.h"
+
+namespace kente {
+namespace {
+
+using Row = std::vector<std::string>;
+
+std::string or_dash(const std::optional<double>& value, int digits) {
+  return value ? fixed_text(*value, digits) : "–";
+}
+
+std::string headline(const Summary& summary, const Environment& environment) {
+  std::vector<Row> rows;
+  if (environment.parameters > 0)
+    rows.push_back({"parameters", count_text(static_cast<double>(environment.parameters))});
+  rows.push_back({"steps", std::to_string(summary.steps)});
+  rows.push_back({"tokens", count_text(static_cast<double>(summary.tokens))});
+  rows.push_back({"time in steps", duration_text(summary.seconds)});
+  rows.push_back({"tokens/s (median)", count_text(summary.tokens_per_second)});
+  if (summary.ceiling_fraction)
+    rows.push_back({"of the ceiling", fixed_text(100 * *summary.ceiling_fraction, 0) + " %"});
+  rows.push_back({"final loss", or_dash(summary.loss, 4)});
+  if (summary.validation_loss)
+    rows.push_back({"held-back loss", or_dash(summary.validation_loss, 4)});
+  if (summary.bits_per_byte)
+    rows.push_back(
+        {"bits per byte",
+         or_dash(summary.bits_per_byte, 3) +
+             (summary.trigram_bits_per_byte
+                  ? "  (byte trigram " + fixed_text(*summary.trigram_bits_per_byte, 3) + ")"
+                  : "")});
+  return text_table({}, rows, {Align::kLeft, Align::kLeft});
+}
+
+std::string sources(const std::vector<SourceRow>& rows) {
+  if (rows.empty()) return "";
+  std::vector<Row> cells;
+  for (const SourceRow& row : rows) {
+    const Environment::Source* source = row.source;
+    cells.push_back({row.id, source ? source->language : "", source ? source->licence : "",
+                     source ? source->lab : "",
+                     source ? count_text(static_cast<double>(source->tokens)) : "",
+                     or_dash(row.bits_per_byte, 3), or_dash(row.trigram_bits_per_byte, 3)});
+  }
+  constexpr auto kL = Align::kLeft, kR = Align::kRight;
+  return "\n" +
+         text_table({"source", "language", "licence", "lab", "tokens", "bits/byte", "trigram"},
+                    cells, {kL, kL, kL, kL, kR, kR, kR});
+}
+
+std::string plan(const std::vector<Environment::Replica>& mesh) {
+  if (mesh.empty()) return "";
+  std::vector<Row> cells;
+  for (size_t r = 0; r < mesh.size(); ++r)
+    for (const Environment::Stage& stage : mesh[r].stages) {
+      std::string layers;
+      for (const auto& [first, last] : stage.layers)
+        layers += (layers.empty() ? "" : ",") + std::to_string(first) + "-" + std::to_string(last);
+      cells.push_back({std::to_string(r), std::to_string(mesh[r].share), std::to_string(stage.rank),
+                       layers, stage.dtype, stage.recompute});
+    }
+  constexpr auto kL = Align::kLeft, kR = Align::kRight;
+  return "\n" + text_table({"replica", "share", "rank", "layers", "dtype", "recompute"}, cells,
+                           {kR, kR, kR, kL, kL, kL});
+}
+
+}  // namespace
+
+std::string report_text(const RunRecord& run) {
+  const Environment environment =
+      parse_environment(run.environment_json, run.directory + "/environment.json");
+  const Summary summary = summarize(run, environment);
+  std::string text = printable(summary.title) + "\n";
+  if (!environment.description.empty()) text += printable(environment.description) + "\n";
+  text += "\n" + headline(summary, environment);
+  std::vector<std::pair<double, double>> losses;
+  for (const StepRecord& step : run.steps)
+    if (std::isfinite(step.loss)) losses.emplace_back(static_cast<double>(step.step), step.loss);
+  const std::string chart = text_chart(losses, "loss by step");
+  if (!chart.empty()) text += "\n" + chart;
+  return text + sources(source_rows(run, environment)) + plan(environment.mesh);
+}
+
+std::string report_json(const RunRecord& run) {
+  const Environment environment =
+      parse_environment(run.environment_json, run.directory + "/environment.json");
+  const Summary summary = summarize(run, environment);
+  using Json = nlohmann::ordered_json;
+  const auto number = [](const std::optional<double>& value) {
+    return value && std::isfinite(*value) ? Json(*value) : Json(nullptr);
+  };
+  Json json;
+  json["title"] = summary.title;
+  json["steps"] = summary.steps;
+  json["tokens"] = summary.tokens;
+  json["seconds"] = summary.seconds;
+  json["tokens_per_second"] = summary.tokens_per_second;
+  json["ceiling_fraction"] = number(summary.ceiling_fraction);
+  json["loss"] = number(summary.loss);
+  json["validation_loss"] = number(summary.validation_loss);
+  json["bits_per_byte"] = number(summary.bits_per_byte);
+  json["byte_trigram_bits_per_byte"] = number(summary.trigram_bits_per_byte);
+  json["sources"] = Json::array();
+  for (const SourceRow& row : source_rows(run, environment)) {
+    Json entry;
+    entry["id"] = row.id;
+    entry["loss"] = number(row.loss);
+    entry["bits_per_byte"] = number(row.bits_per_byte);
+    entry["byte_trigram_bits_per_byte"] = number(row.trigram_bits_per_byte);
+    json["sources"].push_back(entry);
+  }
+  return json.dump(1, ' ', false, Json::error_handler_t::replace);
+}
+
+}  // namespace kente

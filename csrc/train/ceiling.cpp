@@ -1,0 +1,49 @@
+#include <ATen/ops/mm.h>
+#include <ATen/ops/ones.h>
+
+#include <algorithm>
+
+#include "csrc/base/clock.h"
+#include "csrc/config/model_layout.h"
+#include "csrc/train/environment.h"
+#include "csrc/train/tensor_view.h"
+
+namespace kente {
+namespace {
+
+constexpr int64_t kSide = 512;
+constexpr double kSeconds = 0.15;
+
+}  // namespace
+
+double model_flops_per_token(const Recipe& recipe) {
+  const ModelConfig& model = recipe.model;
+  // A head of its own and the tied embedding cost the same GEMM; untied, the lookup table is not multiplied.
+  double multiplied = static_cast<double>(model.vocab_size * model.hidden_size);
+  for (const ParamGroup& group : model_layout(model))
+    for (const ParamSpec& spec : group.params)
+      if (spec.shape.size() == 2 && spec.name.starts_with("layers."))
+        multiplied += static_cast<double>(spec.count);
+  return 6 * multiplied + 6.0 * static_cast<double>(model.num_hidden_layers * model.hidden_size *
+                                                    recipe.sequence_length);
+}
+
+double measure_ceiling(Communicator& world, DType dtype, const Deadline& deadline) {
+  const at::Tensor a = at::ones({kSide, kSide}, scalar_type(dtype));
+  at::Tensor c = at::ones({kSide, kSide}, scalar_type(dtype));
+  at::mm_out(c, a, a);
+  world.barrier(deadline);
+  const int64_t begin = now_ns();
+  int64_t runs = 0;
+  while (static_cast<double>(now_ns() - begin) * 1e-9 < kSeconds) {
+    at::mm_out(c, a, a);
+    ++runs;
+  }
+  double rate = 2.0 * kSide * kSide * kSide * static_cast<double>(runs) /
+                (static_cast<double>(now_ns() - begin) * 1e-9);
+  world.all_reduce({.data = &rate, .count = 1, .dtype = DType::kF64}, ReduceOp::kSum)
+      ->wait(deadline);
+  return rate;
+}
+
+}  // namespace kente

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+
+namespace kente {
+
+/// Fixed-point sums, in which order cannot matter.
+///
+/// Gradients: q = rint(g 2^50), added in wrapping 64-bit integers. A sum of n terms is exact while each |q| < 2^62 / n,
+/// so a term at or beyond that limit, or a non-finite one, is counted as poison and not added.
+inline constexpr double kGradientScale = 0x1p50;
+
+/// accumulator[i] += rint(gradient[i] 2^50) for count elements. terms: how many such sums meet in one element over the
+/// whole step, on all ranks. Returns how many elements were poison.
+int64_t accumulate_fixed(const float* gradient, uint64_t* accumulator, int64_t count,
+                         int64_t terms);
+
+/// gradient[i] = accumulator[i] 2^-50, rounded to f32 once.
+void fixed_to_float(const uint64_t* accumulator, float* gradient, int64_t count);
+
+/// A sum of squares as two integers that add without carry: value = (high 2^40 + low) 2^-80.
+struct FixedNorm {
+  int64_t high = 0;
+  int64_t low = 0;
+  int64_t poison = 0;  // blocks whose sum is not finite or beyond 2^40
+
+  /// The Euclidean norm.
+  double root() const;
+};
+
+/// Adds the squares of gradient [count], summed in double over blocks of kBlockElements in a fixed order; count is a
+/// multiple of kBlockElements.
+void add_squares(const float* gradient, int64_t count, FixedNorm& norm);
+
+/// Losses: nats 2^32 in 64-bit integers.
+int64_t loss_to_fixed(double nats);
+double fixed_to_loss(int64_t fixed);
+
+}  // namespace kente

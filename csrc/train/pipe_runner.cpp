@@ -1,0 +1,242 @@
+#include "csrc/train/pipe_runner.h"
+
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+
+#include "csrc/base/clock.h"
+#include "csrc/base/errors.h"
+#include "csrc/train/tensor_view.h"
+
+namespace kente {
+namespace {
+
+constexpr int kData = 0;
+constexpr int kFields = 1;
+constexpr int kGradient = 2;
+constexpr int kTagParts = 3;
+constexpr size_t kMostSends = 4;  // under way at once
+
+bool is_receive(const Action& action) {
+  return action.kind == ActionKind::kRecvActivation || action.kind == ActionKind::kRecvGradient;
+}
+
+std::pair<int, int> key(const Action& action) { return {action.chunk, action.micro_batch}; }
+
+at::Tensor take(std::map<std::pair<int, int>, at::Tensor>& from, std::pair<int, int> key) {
+  auto node = from.extract(key);
+  return node.empty() ? at::Tensor() : node.mapped();
+}
+
+}  // namespace
+
+PipeRunner::PipeRunner(const Recipe& recipe, const Mesh& mesh, const Plan& plan,
+                       Communicator& world, const Parameters& parameters, double timeout_seconds)
+    : recipe_(recipe),
+      mesh_(mesh),
+      plan_(plan),
+      world_(world),
+      timeout_seconds_(timeout_seconds),
+      replica_(mesh.replica_of(world.rank())) {
+  int64_t padded = 1;
+  while (padded < recipe.global_batch_tokens) padded *= 2;
+  for (const int index : mesh.chunks_of(world.rank())) {
+    const MeshChunk& at = mesh.replicas[static_cast<size_t>(replica_)].chunks[static_cast<size_t>(index)];
+    const StagePlan& stage =
+        plan.replicas[static_cast<size_t>(replica_)].stages[static_cast<size_t>(at.stage)];
+    ChunkOptions options;
+    options.compute = stage.compute;
+    options.recompute = stage.recompute;
+    options.stop_at_documents = recipe.data.stop_at_documents;
+    options.loss_seed = 1.0 / static_cast<double>(padded);
+    options.grain_samples = recipe.grain_samples;
+    auto chunk = std::make_unique<Chunk>(recipe.model, at.layers, options, parameters);
+    chunk->on_progress([this] { world_.progress(); });
+    chunks_.emplace(index, std::move(chunk));
+  }
+}
+
+DType PipeRunner::compute_of(int chunk) const {
+  const MeshChunk& at = mesh_.replicas[static_cast<size_t>(replica_)].chunks[static_cast<size_t>(chunk)];
+  return plan_.replicas[static_cast<size_t>(replica_)].stages[static_cast<size_t>(at.stage)].compute;
+}
+
+// One tag per (micro-batch, border between chunks, part): a receive posted ahead never meets another message.
+int PipeRunner::tag(const Action& action, int part) const {
+  const bool into = action.kind == ActionKind::kRecvActivation || action.kind == ActionKind::kSendGradient;
+  const int border = into ? action.chunk - 1 : action.chunk;
+  const int borders = static_cast<int>(mesh_.replicas[static_cast<size_t>(replica_)].chunks.size());
+  return (action.micro_batch * borders + border) * kTagParts + part;
+}
+
+void PipeRunner::run(const ActionList& actions, const std::vector<int64_t>& sizes,
+                     std::vector<MicroBatch> batches, const Hooks& hooks) {
+  mode_ = Mode::kTrain;
+  sizes_ = sizes;
+  batches_ = std::move(batches);
+  run_actions(actions, hooks);
+}
+
+void PipeRunner::run_forward(const ActionList& actions, const std::vector<int64_t>& sizes,
+                             std::vector<MicroBatch> batches, const Hooks& hooks) {
+  mode_ = Mode::kEvaluate;
+  sizes_ = sizes;
+  batches_ = std::move(batches);
+  run_actions(actions, hooks);
+}
+
+void PipeRunner::run_actions(const ActionList& actions, const Hooks& hooks) {
+  batches_.resize(sizes_.size());
+  next_receive_ = 0;
+  post_next_receive(actions);
+  for (const Action& action : actions) {
+    const int64_t begin = recording_ ? now_ns() : 0;
+    if (is_receive(action)) {
+      const at::Tensor tensor = finish_receive(action);
+      auto& into = action.kind == ActionKind::kRecvActivation ? inputs_ : grads_;
+      into[key(action)] = tensor;
+      post_next_receive(actions);
+    } else {
+      carry_out(action, hooks);
+    }
+    if (recording_) record(action, begin);
+  }
+  const Deadline deadline = Deadline::after_seconds(timeout_seconds_);
+  for (Send& send : sends_) {
+    send.data->wait(deadline);
+    if (send.fields) send.fields->wait(deadline);
+  }
+  sends_.clear();
+}
+
+void PipeRunner::carry_out(const Action& action, const Hooks& hooks) {
+  switch (action.kind) {
+    case ActionKind::kForward: return forward(action);
+    case ActionKind::kLoss: return loss(action, hooks);
+    case ActionKind::kBackwardInput: {
+      at::Tensor grad =
+          chunk(action.chunk).backward_input(action.micro_batch, take(grads_, key(action)));
+      if (action.chunk > 0) outputs_[key(action)] = std::move(grad);
+      // A neighbouring chunk on this rank gets the gradient without a message.
+      if (chunks_.contains(action.chunk - 1))
+        grads_[{action.chunk - 1, action.micro_batch}] = take(outputs_, key(action));
+      return;
+    }
+    case ActionKind::kBackwardWeight:
+      return chunk(action.chunk).backward_weight(action.micro_batch, *hooks.sink);
+    case ActionKind::kSendActivation:
+    case ActionKind::kSendGradient: return start_send(action, take(outputs_, key(action)));
+    case ActionKind::kReduceBucket: return hooks.reduce(action.bucket);
+    case ActionKind::kStep: return hooks.step();
+    case ActionKind::kRecvActivation:
+    case ActionKind::kRecvGradient: break;
+  }
+  throw InternalError("cannot carry out " + to_string(action));
+}
+
+void PipeRunner::forward(const Action& action) {
+  const MicroBatch& fields = batch(action.micro_batch);
+  at::Tensor input = take(inputs_, key(action));
+  const bool head = action.chunk + 1 ==
+                    static_cast<int>(mesh_.replicas[static_cast<size_t>(replica_)].chunks.size());
+  at::Tensor output;
+  if (mode_ == Mode::kTrain) {
+    output = chunk(action.chunk).forward(action.micro_batch, fields, std::move(input));
+  } else {
+    output = chunk(action.chunk).evaluate(fields, std::move(input));
+    // What the head itself starts from, for the Loss action.
+    if (head) inputs_[key(action)] = std::move(output);
+  }
+  if (head) return;
+  if (chunks_.contains(action.chunk + 1)) {
+    inputs_[{action.chunk + 1, action.micro_batch}] = std::move(output);
+  } else {
+    outputs_[key(action)] = std::move(output);
+  }
+}
+
+void PipeRunner::loss(const Action& action, const Hooks& hooks) {
+  if (mode_ == Mode::kTrain) {
+    hooks.loss(action.micro_batch, chunk(action.chunk).loss(action.micro_batch));
+  } else {
+    hooks.loss(action.micro_batch, chunk(action.chunk).evaluate_loss(batch(action.micro_batch),
+                                                                     take(inputs_, key(action))));
+  }
+}
+
+void PipeRunner::post_next_receive(const ActionList& actions) {
+  while (next_receive_ < actions.size() && !is_receive(actions[next_receive_])) ++next_receive_;
+  if (next_receive_ == actions.size()) return;
+  const Action& action = actions[next_receive_++];
+  const int64_t samples = sizes_.at(static_cast<size_t>(action.micro_batch));
+  const bool activation = action.kind == ActionKind::kRecvActivation;
+  Receive receive;
+  receive.tensor = at::empty({samples, recipe_.sequence_length, recipe_.model.hidden_size},
+                             scalar_type(recipe_.numerics.boundary));
+  if (activation) {
+    batch(action.micro_batch) = MicroBatch::zeros(samples, recipe_.sequence_length);
+    auto& fields = batch(action.micro_batch).fields;
+    receive.fields = world_.irecv({.data = fields.data(),
+                                   .count = static_cast<int64_t>(fields.size()),
+                                   .dtype = DType::kI32},
+                                  action.peer, tag(action, kFields));
+  }
+  const int data_tag = tag(action, activation ? kData : kGradient);
+  receive.data = world_.irecv(view_of(receive.tensor), action.peer, data_tag);
+  receives_.emplace(std::pair(data_tag, action.peer), std::move(receive));
+}
+
+at::Tensor PipeRunner::finish_receive(const Action& action) {
+  const bool activation = action.kind == ActionKind::kRecvActivation;
+  auto node = receives_.extract({tag(action, activation ? kData : kGradient), action.peer});
+  KENTE_CHECK(!node.empty(), "receive not posted: " + to_string(action));
+  const Deadline deadline = Deadline::after_seconds(timeout_seconds_);
+  if (node.mapped().fields) node.mapped().fields->wait(deadline);
+  node.mapped().data->wait(deadline);
+  return node.mapped().tensor.to(scalar_type(compute_of(action.chunk)));
+}
+
+void PipeRunner::start_send(const Action& action, const at::Tensor& tensor) {
+  const bool activation = action.kind == ActionKind::kSendActivation;
+  std::erase_if(sends_, [](Send& send) {
+    return send.data->done() && (!send.fields || send.fields->done());
+  });
+  // A schedule is free of deadlock even without buffers, so waiting here is safe; it bounds memory.
+  while (sends_.size() >= kMostSends) {
+    const Deadline deadline = Deadline::after_seconds(timeout_seconds_);
+    sends_.front().data->wait(deadline);
+    if (sends_.front().fields) sends_.front().fields->wait(deadline);
+    sends_.erase(sends_.begin());
+  }
+  Send send;
+  send.tensor = tensor.to(scalar_type(recipe_.numerics.boundary));
+  if (activation) {
+    auto& fields = batch(action.micro_batch).fields;
+    send.fields = world_.isend({.data = fields.data(),
+                                .count = static_cast<int64_t>(fields.size()),
+                                .dtype = DType::kI32},
+                               action.peer, tag(action, kFields));
+  }
+  send.data = world_.isend(view_of(send.tensor), action.peer,
+                           tag(action, activation ? kData : kGradient));
+  sends_.push_back(std::move(send));
+}
+
+void PipeRunner::record(const Action& action, int64_t begin_ns) {
+  TimelineSpan span;
+  span.rank = world_.rank();
+  span.label = to_string(action);
+  switch (action.kind) {
+    case ActionKind::kRecvActivation:
+    case ActionKind::kRecvGradient: span.kind = TimelineSpan::kWait; break;
+    case ActionKind::kSendActivation:
+    case ActionKind::kSendGradient:
+    case ActionKind::kReduceBucket: span.kind = TimelineSpan::kComm; break;
+    default: span.kind = TimelineSpan::kCompute; break;
+  }
+  span.begin = static_cast<double>(begin_ns) * 1e-9;
+  span.end = static_cast<double>(now_ns()) * 1e-9;
+  spans_.push_back(std::move(span));
+}
+
+}  // namespace kente

@@ -1,0 +1,96 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "csrc/config/recipe.h"
+#include "csrc/nn/chunk.h"
+#include "csrc/plan/schedule.h"
+#include "csrc/report/run_record.h"
+
+namespace kente {
+
+/// Carries out a rank's list of actions: hands micro-batches through this rank's chunks and to its neighbours. Compute
+/// runs on the calling thread; sends and the next receive are under way meanwhile.
+class PipeRunner {
+ public:
+  /// timeout_seconds: how long a neighbour may keep us waiting before PeerError.
+  PipeRunner(const Recipe& recipe, const Mesh& mesh, const Plan& plan, Communicator& world,
+             const Parameters& parameters, double timeout_seconds);
+
+  /// What the collective actions do: set by the step, which owns gradients and optimizer.
+  struct Hooks {
+    GradSink* sink = nullptr;
+    std::function<void(int bucket)> reduce;
+    std::function<void()> step;
+    /// Head only: a micro-batch's sums, as they come.
+    std::function<void(int micro_batch, const LossSums&)> loss;
+  };
+
+  /// sizes[m]: samples in micro-batch m. batches: those this rank reads itself, by micro-batch; empty unless it holds
+  /// the first chunk.
+  void run(const ActionList& actions, const std::vector<int64_t>& sizes,
+           std::vector<MicroBatch> batches, const Hooks& hooks);
+  /// Forward only: keeps nothing for a backward.
+  void run_forward(const ActionList& actions, const std::vector<int64_t>& sizes,
+                   std::vector<MicroBatch> batches, const Hooks& hooks);
+
+  /// From now on run() records when each action began and ended; spans() returns and forgets them.
+  void record_spans(bool on) { recording_ = on; }
+  std::vector<TimelineSpan> take_spans() { return std::exchange(spans_, {}); }
+
+ private:
+  struct Receive {
+    at::Tensor tensor;  // in the boundary dtype
+    std::unique_ptr<Work> data, fields;
+  };
+  struct Send {
+    at::Tensor tensor;
+    std::unique_ptr<Work> data, fields;
+  };
+  enum class Mode { kTrain, kEvaluate };
+
+  void run_actions(const ActionList& actions, const Hooks& hooks);
+  void carry_out(const Action& action, const Hooks& hooks);
+  void post_next_receive(const ActionList& actions);
+  at::Tensor finish_receive(const Action& action);
+  void start_send(const Action& action, const at::Tensor& tensor);
+  void forward(const Action& action);
+  void loss(const Action& action, const Hooks& hooks);
+  MicroBatch& batch(int micro_batch) { return batches_.at(static_cast<size_t>(micro_batch)); }
+  Chunk& chunk(int index) { return *chunks_.at(index); }
+  DType compute_of(int chunk) const;
+  int tag(const Action& action, int part) const;
+  void record(const Action& action, int64_t begin_ns);
+
+  const Recipe& recipe_;
+  const Mesh& mesh_;
+  const Plan& plan_;
+  Communicator& world_;
+  const double timeout_seconds_;
+  const int replica_;
+  std::map<int, std::unique_ptr<Chunk>> chunks_;  // by index in the replica
+
+  // The step under way.
+  Mode mode_ = Mode::kTrain;
+  std::vector<int64_t> sizes_;
+  std::vector<MicroBatch> batches_;
+  std::map<std::pair<int, int>, at::Tensor> inputs_;   // (chunk, micro-batch) -> activation to start from
+  std::map<std::pair<int, int>, at::Tensor> outputs_;  // ... -> activation, or gradient, to hand on
+  std::map<std::pair<int, int>, at::Tensor> grads_;    // ... -> gradient of the output
+  std::map<std::pair<int, int>, Receive> receives_;    // (tag, peer) -> posted ahead
+  size_t next_receive_ = 0;                            // index into the actions
+  std::vector<Send> sends_;
+
+  bool recording_ = false;
+  std::vector<TimelineSpan> spans_;
+};
+
+}  // namespace kente

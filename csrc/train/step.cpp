@@ -1,0 +1,102 @@
+#include "csrc/train/step.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "csrc/base/clock.h"
+#include "csrc/base/errors.h"
+
+namespace kente {
+
+Step::Step(const Recipe& recipe, const Plan& plan, const Mesh& mesh, Communicator& world,
+           Parameters& parameters, AdamW& optimizer, double timeout_seconds)
+    : recipe_(recipe),
+      mesh_(mesh),
+      world_(world),
+      parameters_(parameters),
+      optimizer_(optimizer),
+      timeout_seconds_(timeout_seconds),
+      schedule_(make_schedule(mesh, plan.schedule)),
+      reducer_(recipe, mesh, parameters, world),
+      runner_(recipe, mesh, plan, world, parameters, timeout_seconds) {
+  const int replica = mesh.replica_of(world.rank());
+  if (replica >= 0)
+    for (const MeshMicroBatch& m : mesh.replicas[static_cast<size_t>(replica)].micro_batches)
+      sizes_.push_back(m.grains * recipe.grain_samples);
+  while (padded_tokens_ < static_cast<double>(recipe.global_batch_tokens)) padded_tokens_ *= 2;
+}
+
+StepReport Step::run(int64_t step, std::vector<MicroBatch> batches, bool want_stop) {
+  const int64_t begin = now_ns();
+  StepReport report{.step = step};
+  Vote vote{.stop = want_stop ? 1 : 0};
+  reducer_.begin_step();
+  PipeRunner::Hooks hooks;
+  hooks.sink = &reducer_;
+  hooks.reduce = [&](int bucket) { reducer_.reduce(bucket); };
+  hooks.loss = [&](int, const LossSums& sums) {
+    for (const double nats : sums.nats) {
+      // A loss that is not finite has no fixed-point form; it is poison like its gradient.
+      if (std::isfinite(nats)) {
+        vote.loss += loss_to_fixed(nats);
+      } else {
+        ++vote.poison;
+      }
+    }
+    for (const int64_t tokens : sums.tokens) vote.tokens += tokens;
+  };
+  hooks.step = [&] { apply(step, vote, report); };
+  runner_.run(schedule_[static_cast<size_t>(world_.rank())], sizes_, std::move(batches), hooks);
+  report.seconds = static_cast<double>(now_ns() - begin) * 1e-9;
+  return report;
+}
+
+void Step::apply(int64_t step, Vote& vote, StepReport& report) {
+  const Deadline deadline = Deadline::after_seconds(timeout_seconds_);
+  const FixedNorm mine = reducer_.finish(deadline);
+  vote.poison += mine.poison;
+  vote.norm_high = mine.high;
+  vote.norm_low = mine.low;
+  constexpr int64_t kFields = sizeof(Vote) / sizeof(int64_t);
+  world_.all_reduce({.data = &vote, .count = kFields, .dtype = DType::kI64}, ReduceOp::kSum)
+      ->wait(deadline);
+  if (vote.poison > 0 || vote.tokens == 0)
+    throw UsageError("step " + std::to_string(step) + ": " + std::to_string(vote.poison) +
+                     " gradients or losses are not finite or beyond what the reduction holds, " +
+                     std::to_string(vote.tokens) +
+                     " targets; nothing was applied: lower optimizer.learning_rate, or clip");
+
+  // Gradients are sums over tokens times 1 / padded_tokens_; this makes them the mean over tokens.
+  const double to_mean = padded_tokens_ / static_cast<double>(vote.tokens);
+  const FixedNorm total{.high = vote.norm_high, .low = vote.norm_low};
+  report.tokens = vote.tokens;
+  report.loss = static_cast<float>(fixed_to_loss(vote.loss) / static_cast<double>(vote.tokens));
+  report.grad_norm = total.root() * to_mean;
+  report.lr = learning_rate(recipe_, step);
+  report.stop = vote.stop > 0;
+  // As torch.nn.utils.clip_grad_norm_ does it.
+  const double clip = recipe_.optimizer.clip_norm;
+  const double keep = clip > 0 ? std::min(1.0, clip / (report.grad_norm + 1e-6)) : 1.0;
+  for (const int group : parameters_.groups()) {
+    if (parameters_.layout(group).size == 0) continue;
+    optimizer_.update(group, reducer_.gradient(group), static_cast<float>(to_mean * keep),
+                      report.lr, step);
+    parameters_.refresh(group);
+  }
+}
+
+std::vector<LossSums> Step::evaluate(const std::vector<int>& counts,
+                                     const std::vector<int64_t>& sizes,
+                                     std::vector<MicroBatch> batches) {
+  std::vector<LossSums> sums(sizes.size());
+  PipeRunner::Hooks hooks;
+  hooks.loss = [&](int micro_batch, const LossSums& found) {
+    sums[static_cast<size_t>(micro_batch)] = found;
+  };
+  const auto schedule = make_forward_schedule(mesh_, counts);
+  runner_.run_forward(schedule[static_cast<size_t>(world_.rank())], sizes, std::move(batches),
+                      hooks);
+  return sums;
+}
+
+}  // namespace kente

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "csrc/config/plan.h"
+#include "csrc/config/recipe.h"
+#include "csrc/nn/parameters.h"
+#include "csrc/plan/schedule.h"
+#include "csrc/train/grad_reducer.h"
+#include "csrc/train/optimizer.h"
+#include "csrc/train/pipe_runner.h"
+
+namespace kente {
+
+/// What a step did; equal on every rank but for seconds.
+struct StepReport {
+  int64_t step = 0;    // from 1
+  int64_t tokens = 0;  // targets that counted
+  float loss = 0;      // mean nats per target
+  double grad_norm = 0;  // global, before clipping
+  double lr = 0;
+  double seconds = 0;
+  bool stop = false;  // some rank was asked to stop
+};
+
+/// One optimizer step over all ranks: the schedule's actions, one small all_reduce, AdamW.
+class Step {
+ public:
+  /// A collective. world, parameters and optimizer must outlive it.
+  Step(const Recipe& recipe, const Plan& plan, const Mesh& mesh, Communicator& world,
+       Parameters& parameters, AdamW& optimizer, double timeout_seconds);
+
+  /// batches: this step's micro-batches if this rank holds a first chunk, else empty. want_stop: this rank was asked to
+  /// stop. Throws UsageError when a gradient is not finite or beyond what EXACT holds: then nothing was applied.
+  StepReport run(int64_t step, std::vector<MicroBatch> batches, bool want_stop);
+
+  /// Mean loss and tokens of held-back micro-batches, without changing anything. counts[r]: micro-batches of replica r,
+  /// sizes[m]: samples in this replica's micro-batch m. Returns this rank's sums per micro-batch (head only).
+  std::vector<LossSums> evaluate(const std::vector<int>& counts, const std::vector<int64_t>& sizes,
+                                 std::vector<MicroBatch> batches);
+
+  PipeRunner& runner() { return runner_; }
+
+ private:
+  /// What all ranks add up before the optimizer may move; integers, so order cannot matter.
+  struct Vote {
+    int64_t loss = 0, tokens = 0, poison = 0, norm_high = 0, norm_low = 0, stop = 0;
+  };
+  void apply(int64_t step, Vote& vote, StepReport& report);
+
+  const Recipe& recipe_;
+  const Mesh& mesh_;
+  Communicator& world_;
+  Parameters& parameters_;
+  AdamW& optimizer_;
+  const double timeout_seconds_;
+  std::vector<ActionList> schedule_;
+  std::vector<int64_t> sizes_;  // samples per micro-batch of this rank's replica
+  double padded_tokens_ = 1;    // dlogits are seeded with its inverse
+  GradReducer reducer_;
+  PipeRunner runner_;
+};
+
+}  // namespace kente

@@ -1,0 +1,261 @@
+#include "csrc/train/trainer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <optional>
+#include <random>
+
+#include "csrc/base/clock.h"
+#include "csrc/base/errors.h"
+#include "csrc/base/hash.h"
+#include "csrc/config/parse.h"
+#include "csrc/data/loader.h"
+#include "csrc/train/environment.h"
+#include "csrc/train/gather.h"
+#include "csrc/train/parameters_digest.h"
+#include "csrc/train/recovery.h"
+#include "csrc/train/run_directory.h"
+#include "csrc/train/validation.h"
+
+namespace kente {
+namespace {
+
+/// A run from its first to its last step. Members are made in the order in which they depend on each other; every rank
+/// makes them in that order, because several constructors are collectives.
+class Trainer {
+ public:
+  Trainer(const TrainOptions& options, Communicator& world, FileSystem& files, Log& log);
+  TrainResult run();
+
+ private:
+  void open_data();
+  void start_or_resume();
+  void record(const StepReport& report);
+  void validate(int64_t step);
+  void checkpoint(int64_t step);
+  void draw_timeline(const std::function<StepReport()>& step);
+  TrainResult finish(int64_t step, bool stopped);
+  void event(const std::string& kind, int64_t step, const std::string& detail);
+  bool leads() const { return world_.rank() == 0; }
+  Deadline deadline() const { return Deadline::after_seconds(options_.timeout_seconds); }
+
+  const TrainOptions& options_;
+  const Recipe& recipe_;
+  Communicator& world_;
+  FileSystem& files_;
+  Log& log_;
+  const Mesh mesh_;
+  RunDirectory directory_;
+  Parameters parameters_;
+  AdamW optimizer_;
+  Step step_;
+  Recovery recovery_;
+  RunIdentity identity_;
+  std::unique_ptr<TrainingData> data_;  // null on ranks that read no data
+  std::optional<Validation> validation_;
+  std::optional<Loader> loader_;
+  Progress progress_;
+  double ceiling_flops_ = 0;  // measured, all ranks together
+  int64_t first_step_ = 1;
+  int64_t newest_checkpoint_ = 0;
+  float last_loss_ = 0;
+  double last_bits_per_byte_ = 0;
+};
+
+std::string make_run_id(Communicator& world, const Deadline& deadline) {
+  std::random_device device;
+  uint64_t id = (uint64_t{device()} << 32) | device();
+  world.broadcast({.data = &id, .count = 1, .dtype = DType::kI64}, 0)->wait(deadline);
+  return hex64(id);
+}
+
+/// Refuses a fresh start over an old run: nothing is ever overwritten silently.
+void check_run_directory(const TrainOptions& options, FileSystem& files) {
+  if (options.start == StartMode::kFresh && files.exists(options.run_directory + "/run.jsonl"))
+    throw UsageError(options.run_directory +
+                     ": holds a run already: continue it with --resume, or name another --out");
+}
+
+Trainer::Trainer(const TrainOptions& options, Communicator& world, FileSystem& files, Log& log)
+    : options_(options),
+      recipe_(options.recipe),
+      world_(world),
+      files_(files),
+      log_(log),
+      mesh_(make_mesh(options.recipe, options.plan, world.size())),
+      directory_(files, options.run_directory),
+      parameters_(recipe_.model, mesh_.layers_of(world.rank()), compute_dtype(options.plan, mesh_, world.rank())),
+      optimizer_(recipe_.optimizer, parameters_),
+      step_(recipe_, options.plan, mesh_, world, parameters_, optimizer_, options.timeout_seconds),
+      recovery_(mesh_, world, files, log, options.run_directory, options.timeout_seconds),
+      progress_(stdout, leads() ? options.progress : Progress::Output::kQuiet, recipe_.steps) {
+  identity_.recipe_sha256 = recipe_sha256(recipe_);
+  open_data();
+  start_or_resume();
+}
+
+void Trainer::open_data() {
+  const bool reads = mesh_.reads_data(world_.rank());
+  together(
+      world_,
+      [&] {
+        if (reads) data_ = std::make_unique<TrainingData>(recipe_, options_.data_directory);
+      },
+      deadline());
+  validation_.emplace(recipe_, mesh_, world_, options_.data_directory, options_.timeout_seconds);
+}
+
+void Trainer::start_or_resume() {
+  std::optional<Recovery::Restored> restored;
+  if (options_.start == StartMode::kResume)
+    restored = recovery_.restore(identity_.recipe_sha256, parameters_, &optimizer_);
+  if (restored) {
+    first_step_ = restored->step + 1;
+    newest_checkpoint_ = restored->step;
+    identity_.run_id = restored->run_id;
+  } else {
+    identity_.run_id = make_run_id(world_, deadline());
+    parameters_.init(recipe_.seed);
+  }
+  if (data_) {
+    std::vector<Loader::Slice> slices;
+    const auto replica = static_cast<size_t>(mesh_.replica_of(world_.rank()));
+    for (const MeshMicroBatch& m : mesh_.replicas[replica].micro_batches)
+      slices.push_back({.first_grain = m.first_grain, .grains = m.grains});
+    loader_.emplace(*data_, recipe_, std::move(slices), first_step_ - 1);
+  }
+  ceiling_flops_ = measure_ceiling(world_, recipe_.numerics.compute, deadline());
+  const std::string environment =
+      describe_environment(recipe_, mesh_, options_, world_, data_.get(), deadline());
+  if (leads()) {
+    directory_.write_inputs(recipe_, options_.plan);
+    directory_.write_environment(environment);
+    directory_.keep_tokenizer(options_.data_directory);
+  }
+  event(restored ? "resume" : "start", first_step_ - 1,
+        fmt::format("run {} on {} ranks, {} replicas", identity_.run_id, world_.size(),
+                    mesh_.replicas.size()));
+}
+
+TrainResult Trainer::run() {
+  bool stopped = false;
+  int64_t step = first_step_ - 1;
+  // The step whose timeline is drawn: late enough that everything is warm.
+  const int64_t drawn = std::min(recipe_.steps, first_step_ + 9);
+  while (step < recipe_.steps && !stopped) {
+    ++step;
+    std::vector<MicroBatch> batches;
+    if (loader_) batches = loader_->next();
+    const bool want_stop = options_.want_stop && options_.want_stop();
+    StepReport report;
+    if (step == drawn) {
+      draw_timeline([&] { return report = step_.run(step, std::move(batches), want_stop); });
+    } else {
+      report = step_.run(step, std::move(batches), want_stop);
+    }
+    stopped = report.stop && step < recipe_.steps;
+    record(report);
+    if (options_.after_step) options_.after_step(report);
+    const bool last = step == recipe_.steps;
+    if (!validation_->empty() && (last || step % recipe_.validation.every_steps == 0))
+      validate(step);
+    if (last || stopped ||
+        (options_.checkpoint_every > 0 && step % options_.checkpoint_every == 0))
+      checkpoint(step);
+  }
+  return finish(step, stopped);
+}
+
+void Trainer::record(const StepReport& report) {
+  last_loss_ = report.loss;
+  if (!leads()) return;
+  StepRecord line;
+  line.step = report.step;
+  line.tokens = report.tokens;
+  line.loss = report.loss;
+  line.grad_norm = report.grad_norm;
+  line.lr = report.lr;
+  line.seconds = report.seconds;
+  line.tokens_per_second = static_cast<double>(report.tokens) / report.seconds;
+  line.ceiling_fraction =
+      model_flops_per_token(recipe_) * line.tokens_per_second / std::max(ceiling_flops_, 1.0);
+  if (options_.plan.prediction && options_.plan.prediction->step_seconds > 0)
+    line.predicted_seconds = options_.plan.prediction->step_seconds;
+  line.first_sample = (report.step - 1) * recipe_.samples_per_step();
+  line.last_sample = report.step * recipe_.samples_per_step() - 1;
+  line.epoch = data_ ? data_->epochs(line.last_sample + 1) : 0;
+  directory_.step(line);
+  progress_.step(line, newest_checkpoint_);
+}
+
+void Trainer::validate(int64_t step) {
+  const ValidationRecord record = validation_->run(step, step_);
+  last_bits_per_byte_ = record.bits_per_byte;
+  if (!leads()) return;
+  directory_.event(event_json(record));
+  progress_.note(fmt::format("step {}  validation loss {:.4f}  {:.4f} bits per byte", step,
+                             record.loss, record.bits_per_byte));
+}
+
+void Trainer::checkpoint(int64_t step) {
+  const int64_t begin = now_ns();
+  if (!recovery_.save(step, step * recipe_.samples_per_step(), identity_, parameters_, optimizer_,
+                      options_.keep_checkpoints)) {
+    event("checkpoint failed", step, "storage failed, see the logs; training goes on");
+    return;
+  }
+  newest_checkpoint_ = step;
+  event("checkpoint", step,
+        fmt::format("durable after {:.2f} s", static_cast<double>(now_ns() - begin) * 1e-9));
+}
+
+void Trainer::draw_timeline(const std::function<StepReport()>& step) {
+  world_.barrier(deadline());
+  const double start = static_cast<double>(now_ns()) * 1e-9;
+  step_.runner().record_spans(true);
+  step();
+  step_.runner().record_spans(false);
+  std::vector<TimelineSpan> spans = step_.runner().take_spans();
+  for (TimelineSpan& span : spans) {
+    span.begin -= start;
+    span.end -= start;
+  }
+  std::vector<TimelineSpan> all;
+  for (const std::string& text : all_gather_text(world_, to_json(spans), deadline())) {
+    const std::vector<TimelineSpan> some = parse_timeline(text, "a rank's timeline");
+    all.insert(all.end(), some.begin(), some.end());
+  }
+  if (leads()) directory_.write_timeline(all);
+}
+
+TrainResult Trainer::finish(int64_t step, bool stopped) {
+  TrainResult result;
+  result.step = step;
+  result.resumed_from = first_step_ - 1;
+  result.loss = last_loss_;
+  result.stopped = stopped;
+  result.parameters_sha256 = parameters_digest(world_, mesh_, parameters_, deadline());
+  event(stopped ? "stopped" : "finished", step, "parameters_sha256 " + result.parameters_sha256);
+  if (leads()) progress_.note("report: " + directory_.write_report());
+  return result;
+}
+
+void Trainer::event(const std::string& kind, int64_t step, const std::string& detail) {
+  log_.info(kind + " at step " + std::to_string(step) + ": " + detail);
+  if (leads()) directory_.event(event_json(kind, step, detail));
+}
+
+}  // namespace
+
+TrainResult train(const TrainOptions& options, Communicator& world, FileSystem& files, Log& log) {
+  const Deadline deadline = Deadline::after_seconds(options.timeout_seconds);
+  agree_on_everything(options, world, deadline);
+  together(world, [&] { check_run_directory(options, files); }, deadline);
+  // Later than the check on every rank: ranks may share the directory.
+  Trainer trainer(options, world, files, log);
+  return trainer.run();
+}
+
+}  // namespace kente

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "csrc/base/file_system.h"
+#include "csrc/base/log.h"
+#include "csrc/config/plan.h"
+#include "csrc/config/recipe.h"
+#include "csrc/train/progress.h"
+#include "csrc/train/step.h"
+
+namespace kente {
+
+enum class StartMode { kFresh, kResume };
+
+/// Everything a run needs to know that is not the training itself.
+struct TrainOptions {
+  Recipe recipe;
+  Plan plan;
+  std::string data_directory;
+  std::string run_directory;
+  StartMode start = StartMode::kFresh;
+  int64_t checkpoint_every = 0;  // steps; 0: only at the end
+  int64_t keep_checkpoints = 3;
+  double timeout_seconds = 600;  // a peer silent for so long is lost
+  std::string build_id;          // equal on all ranks, or the run does not start
+  Progress::Output progress = Progress::Output::kQuiet;
+  std::function<bool()> want_stop;                    // asked before every step; may be empty
+  std::function<void(const StepReport&)> after_step;  // may be empty
+};
+
+struct TrainResult {
+  int64_t step = 0;      // the last one done
+  int64_t resumed_from = 0;
+  float loss = 0;
+  std::string parameters_sha256;  // over the fp32 master weights, independent of the plan
+  bool stopped = false;
+};
+
+/// Trains a recipe by a plan: start or resume, step, record, validate, checkpoint, report. A collective; every rank gets
+/// the same result. Throws what a failure is: see csrc/base/errors.h.
+TrainResult train(const TrainOptions& options, Communicator& world, FileSystem& files, Log& log);
+
+}  // namespace kente

@@ -1,0 +1,282 @@
+// kente-worker: everything that computes. Started by mpirun, or alone for one rank.
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "comm/local.h"
+#include "comm/mpi.h"
+#include "csrc/base/errors.h"
+#include "csrc/base/hash.h"
+#include "csrc/base/log_file.h"
+#include "csrc/config/parse.h"
+#include "csrc/plan/describe.h"
+#include "csrc/train/gather.h"
+#include "csrc/train/generate.h"
+#include "csrc/train/recovery.h"
+#include "csrc/train/trainer.h"
+
+namespace kente {
+namespace {
+
+struct TrainFlags {
+  std::string recipe, plan, data = "data", out;
+  std::vector<std::string> overrides;
+  int stages = 0;
+  bool resume = false, print_config = false, quiet = false;
+  int64_t checkpoint_every = -1, keep = 3;
+  double timeout = 600;
+};
+
+struct SampleFlags {
+  std::string run, prompt;
+  GenerateOptions options;
+};
+
+/// Rank and size as the launcher tells them; 0 and 1 without a launcher.
+struct Launched {
+  bool by_mpirun = false;
+  int rank = 0;
+};
+
+Launched launcher() {
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK"})
+    if (const char* rank = ::getenv(name)) return {.by_mpirun = true, .rank = std::atoi(rank)};
+  return {};
+}
+
+/// MKL gives the same bits for the same shapes only if told so, before its first call.
+void make_bits_repeat() {
+  const bool avx512 = __builtin_cpu_supports("avx512f");
+  ::setenv("MKL_CBWR", avx512 ? "AVX512,STRICT" : "AVX2,STRICT", 0);
+  at::set_num_threads(1);
+  // Softmax gradients turn denormal after a while, which costs a factor of ten; the loader touches no floats.
+  at::globalContext().setFlushDenormal(true);
+}
+
+/// mpirun gives its ranks a terminal of their own, so whether people watch shows only at mpirun's own output.
+bool output_is_terminal(const Launched& launched) {
+  if (!launched.by_mpirun) return ::isatty(STDOUT_FILENO) == 1;
+  const std::string path = "/proc/" + std::to_string(::getppid()) + "/fd/1";
+  const int fd = ::open(path.c_str(), O_WRONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+  if (fd < 0) return false;
+  const bool terminal = ::isatty(fd) == 1;
+  ::close(fd);
+  return terminal;
+}
+
+std::string own_digest() {
+  std::string bytes;
+  const std::string path = std::filesystem::read_symlink("/proc/self/exe").string();
+  const auto file = posix_file_system()->open(path);
+  bytes.resize(static_cast<size_t>(file->size()));
+  file->read_at(0, bytes.data(), file->size());
+  return hex64(xxh3_64(bytes.data(), bytes.size()));
+}
+
+/// SIGINT and SIGTERM are taken between steps: the first one stops the run after the step, a second one ends the process.
+class StopSignals {
+ public:
+  StopSignals() {
+    sigemptyset(&set_);
+    sigaddset(&set_, SIGINT);
+    sigaddset(&set_, SIGTERM);
+    ::pthread_sigmask(SIG_BLOCK, &set_, nullptr);
+  }
+  bool pending() {
+    const timespec now{};
+    if (!stopped_ && ::sigtimedwait(&set_, nullptr, &now) > 0) {
+      stopped_ = true;
+      ::pthread_sigmask(SIG_UNBLOCK, &set_, nullptr);
+    }
+    return stopped_;
+  }
+
+ private:
+  sigset_t set_{};
+  bool stopped_ = false;
+};
+
+Recipe choose_recipe(TrainFlags& flags) {
+  if (flags.recipe.empty()) {
+    if (!flags.resume || flags.out.empty())
+      throw UsageError("--recipe: missing; name one, or continue a run with --resume --out RUN");
+    flags.recipe = flags.out + "/recipe.textproto";
+  }
+  Recipe recipe = load_recipe(flags.recipe, flags.overrides);
+  if (flags.out.empty()) flags.out = "runs/" + recipe.name;
+  return recipe;
+}
+
+/// --plan FILE, else the plan the run had if it fits the ranks there are, else an even one.
+Plan choose_plan(const TrainFlags& flags, const Recipe& recipe, int ranks) {
+  if (!flags.plan.empty() && flags.plan != "even") return load_plan(flags.plan, recipe);
+  const std::string saved = flags.out + "/plan.textproto";
+  if (flags.plan.empty() && flags.stages == 0 && flags.resume && std::filesystem::exists(saved)) {
+    const Plan plan = load_plan(saved, recipe);
+    size_t named = 0;
+    for (const ReplicaPlan& replica : plan.replicas) named += replica.stages.size();
+    if (named == static_cast<size_t>(ranks)) return plan;
+  }
+  return flags.stages > 0 ? even_plan(recipe, ranks, flags.stages) : even_plan(recipe, ranks);
+}
+
+std::unique_ptr<Communicator> make_world(const Launched& launched,
+                                         std::optional<MpiSession>& session) {
+  if (!launched.by_mpirun) return make_single();
+  session.emplace(nullptr, nullptr);
+  return session->world();
+}
+
+void print_result(const TrainFlags& flags, const TrainResult& result) {
+  std::printf("step %lld, loss %.4f, parameters %s\n", static_cast<long long>(result.step),
+              static_cast<double>(result.loss), result.parameters_sha256.c_str());
+  if (result.stopped)
+    std::printf("stopped by order; continue with: kente train --resume --out %s\n",
+                flags.out.c_str());
+}
+
+ExitStatus run_train(TrainFlags flags, const Launched& launched) {
+  const Recipe recipe = choose_recipe(flags);
+  if (flags.print_config) {
+    if (launched.rank == 0) std::printf("%s", to_text(recipe).c_str());
+    return ExitStatus::kDone;
+  }
+  StopSignals signals;
+  std::optional<MpiSession> session;
+  const std::unique_ptr<Communicator> world = make_world(launched, session);
+  TrainOptions options;
+  options.recipe = recipe;
+  options.plan = choose_plan(flags, recipe, world->size());
+  options.data_directory = flags.data;
+  options.run_directory = flags.out;
+  options.start = flags.resume ? StartMode::kResume : StartMode::kFresh;
+  options.checkpoint_every =
+      flags.checkpoint_every >= 0 ? flags.checkpoint_every : std::max<int64_t>(1, recipe.steps / 10);
+  options.keep_checkpoints = flags.keep;
+  options.timeout_seconds = flags.timeout;
+  options.build_id = own_digest();
+  options.want_stop = [&signals] { return signals.pending(); };
+  if (!flags.quiet)
+    options.progress = output_is_terminal(launched) ? Progress::Output::kTerminal
+                                                    : Progress::Output::kPipe;
+  if (world->rank() == 0 && !flags.quiet) {
+    const Mesh mesh = make_mesh(recipe, options.plan, world->size());
+    std::printf("%s\n", describe(recipe, options.plan, mesh).c_str());
+    std::fflush(stdout);
+  }
+  const auto files = posix_file_system();
+  files->make_directories(flags.out + "/logs");
+  std::array<char, 16> number{};
+  std::snprintf(number.data(), number.size(), "%04d", world->rank());
+  const auto log =
+      open_log(flags.out + "/logs/rank-" + number.data() + ".log", world->rank());
+  const TrainResult result = train(options, *world, *files, *log);
+  if (world->rank() == 0) print_result(flags, result);
+  return result.stopped ? ExitStatus::kStopped : ExitStatus::kDone;
+}
+
+ExitStatus run_sample(const SampleFlags& flags) {
+  const Recipe recipe = load_recipe(flags.run + "/recipe.textproto");
+  const auto world = make_single();
+  const auto files = posix_file_system();
+  const auto log = null_log();
+  const Mesh mesh = make_mesh(recipe, even_plan(recipe, 1, 1), 1);
+  Parameters parameters(recipe.model, mesh.layers_of(0), recipe.numerics.compute);
+  Recovery recovery(mesh, *world, *files, *log, flags.run, 60);
+  const auto restored = recovery.restore(recipe_sha256(recipe), parameters, nullptr);
+  if (!restored) throw UsageError(flags.run + ": no complete checkpoint in it");
+  std::vector<int32_t> prompt;
+  for (const auto& token : CLI::detail::split(flags.prompt, ' '))
+    if (!token.empty()) prompt.push_back(std::stoi(token));
+  const nlohmann::json line = {
+      {"step", restored->step},
+      {"tokens", generate(recipe, parameters, std::move(prompt), flags.options)}};
+  std::printf("%s\n", line.dump().c_str());
+  return ExitStatus::kDone;
+}
+
+void add_train(CLI::App& app, TrainFlags& flags) {
+  app.add_option("--recipe", flags.recipe, "what to train (protobuf text)");
+  app.add_option("--plan", flags.plan, "who does what (protobuf text), or 'even'");
+  app.add_option("--data", flags.data, "where the recipe's sources are")->capture_default_str();
+  app.add_option("--out", flags.out, "run directory (default runs/<recipe>)");
+  app.add_option("--set", flags.overrides, "field=value: override a recipe field; repeatable")
+      ->take_all();
+  app.add_option("--stages", flags.stages, "pipeline length of the even plan")
+      ->check(CLI::Range(1, 1 << 20));
+  app.add_option("--checkpoint-every", flags.checkpoint_every,
+                 "steps between checkpoints; 0: only at the end (default: a tenth of the run)");
+  app.add_option("--keep", flags.keep, "checkpoints to keep")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 20));
+  app.add_option("--timeout", flags.timeout, "seconds after which a silent peer is lost")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  app.add_flag("--resume", flags.resume, "continue from the newest complete checkpoint");
+  app.add_flag("--print-config", flags.print_config, "print the resolved recipe and leave");
+  app.add_flag("--quiet", flags.quiet, "no progress");
+}
+
+void add_sample(CLI::App& app, SampleFlags& flags) {
+  app.add_option("--run", flags.run, "run directory")->required();
+  app.add_option("--tokens", flags.prompt, "token ids of the prompt, separated by spaces")
+      ->required();
+  app.add_option("--count", flags.options.count, "tokens to add");
+  app.add_option("--temperature", flags.options.temperature, "0: the likeliest token")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--top-k", flags.options.top_k, "0: all tokens");
+  app.add_option("--end-token", flags.options.end_token, "stop after it");
+  app.add_option("--seed", flags.options.seed, "of the draw");
+}
+
+ExitStatus run(int argc, char** argv, const Launched& launched) {
+  CLI::App app("kente-worker: trains and samples; users call it through kente", "kente-worker");
+  app.require_subcommand(1);
+  TrainFlags train_flags;
+  SampleFlags sample_flags;
+  CLI::App& train = *app.add_subcommand("train", "train a recipe");
+  CLI::App& sample = *app.add_subcommand("sample", "continue a prompt of token ids");
+  add_train(train, train_flags);
+  add_sample(sample, sample_flags);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp& help) {
+    if (launched.rank == 0) app.exit(help);
+    return ExitStatus::kDone;
+  } catch (const CLI::ParseError& error) {
+    throw UsageError(std::string(error.what()) + "; see kente " +
+                     (argc > 1 ? argv[1] : "train") + " --help");
+  }
+  make_bits_repeat();
+  return train.parsed() ? run_train(train_flags, launched) : run_sample(sample_flags);
+}
+
+}  // namespace
+}  // namespace kente
+
+int main(int argc, char** argv) {
+  const kente::Launched launched = kente::launcher();
+  try {
+    return static_cast<int>(kente::run(argc, argv, launched));
+  } catch (const kente::PeerStopped& peer) {
+    return static_cast<int>(peer.status());
+  } catch (const std::exception& failure) {
+    // The same wrong flag or recipe fails on every rank: one line is enough.
+    const kente::ExitStatus status = kente::exit_status(failure);
+    if (launched.rank == 0 || status != kente::ExitStatus::kUsage)
+      std::fprintf(stderr, "kente: %s\n", failure.what());
+    return static_cast<int>(status);
+  }
+}

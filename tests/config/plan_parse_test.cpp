@@ -1,0 +1,119 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "csrc/config/parse.h"
+#include "tests/config/config_texts.h"
+#include "tests/support/small_recipes.h"
+
+namespace kente {
+namespace {
+
+using testing::HasSubstr;
+using testing::StartsWith;
+
+// 6 layers, 16 grains, EXACT, F32.
+Recipe recipe() { return small_recipe(ModelFamily::kGpt2); }
+
+const std::string kTwoReplicas = R"(version: 1
+replica {
+  share: 12
+  stage { ranks: 0 layers { first: 0 last: 2 } }
+  stage { ranks: 1 layers { first: 3 last: 5 } }
+}
+replica {
+  share: 4
+  stage { ranks: 2 layers { first: 0 last: 5 } }
+}
+)";
+
+/// One change of the plan, where the error stands and what it says.
+struct Wrong {
+  std::string from, to, place, says;
+};
+
+void expect_refused(const Wrong& wrong) {
+  const std::string error =
+      error_of([&] { parse_plan(with(kTwoReplicas, wrong.from, wrong.to), "p", recipe()); });
+  EXPECT_THAT(error, StartsWith("p" + wrong.place + ": ")) << wrong.to;
+  EXPECT_THAT(error, HasSubstr(wrong.says)) << wrong.to;
+}
+
+TEST(PlanParse, FillsDefaults) {
+  const Plan plan = parse_plan(kTwoReplicas, "p", recipe());
+  EXPECT_EQ(plan, plan_from_borders({{0, 3, 6}, {0, 6}}, {12, 4}));
+}
+
+TEST(PlanParse, OneReplicaTakesAllGrains) {
+  const Plan plan = parse_plan(
+      "version: 1 replica { stage { ranks: 0 layers { first: 0 last: 5 } } }", "p", recipe());
+  EXPECT_EQ(plan.replicas.at(0).share, 16);
+}
+
+TEST(PlanParse, TextOfAPlanParsesToTheSamePlan) {
+  Recipe fast = recipe();
+  fast.numerics = {
+      .compute = DType::kBF16, .boundary = DType::kBF16, .reduction = Reduction::kFast};
+  Plan plan = plan_from_borders({{0, 1, 4, 6}, {0, 6}}, {9, 7});
+  plan.schedule = ScheduleKind::kGPipe;
+  for (ReplicaPlan& replica : plan.replicas)
+    for (StagePlan& stage : replica.stages) stage.compute = DType::kBF16;
+  plan.replicas[0].grains_per_micro_batch = 4;
+  // Interleaved: rank 0 takes layer 4 from rank 2; and a stage that holds nothing.
+  plan.replicas[0].stages[0].layers.push_back({.first = 4, .last = 4});
+  plan.replicas[0].stages[2].layers = {{.first = 5, .last = 5}};
+  plan.replicas[1].stages.push_back({.ranks = {9}, .layers = {}, .compute = DType::kBF16});
+  plan.replicas[1].stages[0].recompute = Recompute::kFull;
+  plan.prediction = Prediction{
+      .step_seconds = 0.1, .bubble = 0.25, .peak_bytes = {1, 2, 3, 4}, .bottleneck = "rank 2"};
+  EXPECT_EQ(parse_plan(to_text(plan), "p", fast), plan) << to_text(plan);
+}
+
+TEST(PlanParse, EveryLayerStandsOnceInAReplica) {
+  expect_refused({"first: 3 last: 5", "first: 4 last: 5", ":2:1", "layer 3 is on no stage"});
+  expect_refused({"first: 3 last: 5", "first: 3 last: 4", ":2:1", "layer 5 is on no stage"});
+  expect_refused(
+      {"first: 3 last: 5", "first: 2 last: 5", ":5:20", "layer 2 is on replica[0].stage[0] too"});
+  expect_refused({"first: 3 last: 5", "first: 3 last: 6", ":5:38", "last is 6; allowed: 3 to 5"});
+  expect_refused({"first: 3 last: 5", "first: -1 last: 5", ":5:29", "first is -1"});
+  expect_refused({"first: 3 last: 5", "first: 5 last: 3", ":5:38", "last is 3"});
+  expect_refused({"first: 3 last: 5", "first: 3", ":5:20", "last is missing"});
+  expect_refused({"layers { first: 3 last: 5 }",
+                  "layers { first: 4 last: 5 } layers { first: 3 last: 3 }", ":5:48", "ascending"});
+}
+
+TEST(PlanParse, EveryRankStandsOnceInAPlan) {
+  expect_refused({"ranks: 1", "ranks: 0", ":5:11", "rank 0 is used by replica[0].stage[0] too"});
+  expect_refused({"ranks: 2", "ranks: 1", ":9:11", "rank 1 is used by replica[0].stage[1] too"});
+  expect_refused({"ranks: 2", "ranks: -1", ":9:11", "ranks[0] is -1"});
+  expect_refused({"ranks: 2", "ranks: [2, 3]", ":9:11", "has 2 ranks; allowed today: exactly one"});
+  expect_refused({"ranks: 2", "", ":9:3", "has 0 ranks"});
+}
+
+TEST(PlanParse, SharesAddUpToTheStep) {
+  expect_refused({"share: 4", "share: 3", ":8:3", "add up to 15 grains"});
+  expect_refused({"share: 4", "share: 5", ":8:3", "add up to 17 grains"});
+  expect_refused({"share: 4", "share: 0", ":8:3", "share is 0; allowed: 1 to 16"});
+  expect_refused({"share: 4", "share: 9223372036854775807", ":8:3", "allowed: 1 to 16"});
+  expect_refused({"  share: 4\n", "", ":7:1", "replica[1].share is missing"});
+}
+
+TEST(PlanParse, WhatTheRecipeDoesNotAllowIsRefused) {
+  expect_refused({"share: 4", "share: 4 grains_per_micro_batch: 2", ":8:12", "reduction EXACT"});
+  expect_refused({"ranks: 2", "ranks: 2 compute: BF16", ":9:20", "the recipe allows F32"});
+  expect_refused({"share: 4", "share: 4 grains_per_micro_batch: 5", ":8:12", "1 to 4"});
+}
+
+TEST(PlanParse, EmptyPlansAndReplicasAreRefused) {
+  EXPECT_THAT(error_of([] { parse_plan("version: 1", "p", recipe()); }), HasSubstr("no replica"));
+  EXPECT_THAT(error_of([] { parse_plan("version: 1 replica { }", "p", recipe()); }),
+              HasSubstr("replica[0] has no stage"));
+  EXPECT_THAT(error_of([] { parse_plan("version: 3", "p", recipe()); }),
+              StartsWith("p:1:1: version 3 is not known"));
+}
+
+TEST(PlanParse, UnknownFieldNamesThePlace) {
+  expect_refused({"ranks: 2", "rank: 2", ":9:11", "no field \"rank\""});
+}
+
+}  // namespace
+}  // namespace kente

@@ -1,0 +1,94 @@
+#include "tests/support/train_on_threads.h"
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+
+#include <array>
+#include <bit>
+#include <cstdio>
+#include <exception>
+#include <thread>
+
+#include "comm/local.h"
+#include "csrc/base/log_file.h"
+#include "csrc/base/rng.h"
+#include "csrc/train/gather.h"
+#include "tests/support/token_files.h"
+
+namespace kente {
+
+std::vector<std::string> ThreadedRun::loss_bits() const {
+  std::vector<std::string> bits;
+  for (const StepReport& step : steps) {
+    std::array<char, 9> text{};
+    std::snprintf(text.data(), text.size(), "%08x", std::bit_cast<uint32_t>(step.loss));
+    bits.emplace_back(text.data());
+  }
+  return bits;
+}
+
+ThreadedRun train_on_threads(const ThreadedOptions& options, int ranks) {
+  at::set_num_threads(1);
+  auto worlds = make_local(ranks);
+  ThreadedRun run;
+  std::vector<std::exception_ptr> failures(static_cast<size_t>(ranks));
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < ranks; ++rank)
+    threads.emplace_back([&, rank] {
+      const auto index = static_cast<size_t>(rank);
+      at::globalContext().setFlushDenormal(true);
+      TrainOptions train_options = options.train;
+      train_options.run_directory =
+          options.run_directories.at(options.run_directories.size() > 1 ? index : 0);
+      train_options.after_step = [&](const StepReport& report) {
+        if (rank == 0) run.steps.push_back(report);
+        if (options.on_step) options.on_step(rank, report);
+      };
+      try {
+        const auto files = posix_file_system();
+        const auto log = null_log();
+        const TrainResult result = train(train_options, *worlds[index], *files, *log);
+        if (rank == 0) run.result = result;
+      } catch (...) {  // handed over to the caller below
+        failures[index] = std::current_exception();
+        worlds[index]->abort(static_cast<int>(ExitStatus::kPeer));
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  // The first cause, not the peers' reaction to it.
+  for (const std::exception_ptr& failure : failures) {
+    if (!failure) continue;
+    try {
+      std::rethrow_exception(failure);
+    } catch (const PeerError&) {
+      continue;
+    }
+  }
+  for (const std::exception_ptr& failure : failures)
+    if (failure) std::rethrow_exception(failure);
+  return run;
+}
+
+std::string write_learnable_source(const std::string& directory, int64_t vocab_size) {
+  const auto documents = [&](uint64_t stream, int64_t count) {
+    std::vector<std::vector<int32_t>> made;
+    for (int64_t d = 0; d < count; ++d) {
+      std::vector<int32_t> document;
+      auto token = static_cast<int32_t>(d % (vocab_size - 1));
+      for (int64_t t = 0; t < 40; ++t) {
+        const uint64_t r =
+            random_bits(7, RngUse::kTest, stream, static_cast<uint64_t>(d * 1000 + t)) % 10;
+        // Nine times of ten a fixed successor, else a jump.
+        token = static_cast<int32_t>((r < 9 ? token * 5 + 3 : token + 17) %
+                                     static_cast<int32_t>(vocab_size - 1)) +
+                1;
+        document.push_back(token);
+      }
+      made.push_back(std::move(document));
+    }
+    return made;
+  };
+  return write_source(directory, "test", documents(1, 200), documents(2, 12), vocab_size);
+}
+
+}  // namespace kente

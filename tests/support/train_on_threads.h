@@ -1,0 +1,32 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "csrc/train/trainer.h"
+
+namespace kente {
+
+struct ThreadedRun {
+  std::vector<StepReport> steps;  // as rank 0 saw them
+  TrainResult result;             // rank 0's
+
+  /// The fp32 losses as hex digits, one per step.
+  std::vector<std::string> loss_bits() const;
+};
+
+/// Trains with one thread a rank. run_directories: one for all ranks, or one per rank (ranks then share nothing).
+/// on_step is called on every rank after each step; what a rank throws ends the run and is rethrown.
+struct ThreadedOptions {
+  TrainOptions train;  // recipe, plan, data_directory, start, checkpoint_every
+  std::vector<std::string> run_directories;
+  std::function<void(int rank, const StepReport&)> on_step;
+};
+ThreadedRun train_on_threads(const ThreadedOptions& options, int ranks);
+
+/// Writes a source "test" that a small model can learn (each token mostly follows from the one before) and returns its
+/// digest.
+std::string write_learnable_source(const std::string& directory, int64_t vocab_size);
+
+}  // namespace kente

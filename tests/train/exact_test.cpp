@@ -1,0 +1,150 @@
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "csrc/base/errors.h"
+#include "tests/support/small_recipes.h"
+#include "tests/support/temporary_directory.h"
+#include "tests/support/train_on_threads.h"
+
+namespace kente {
+namespace {
+
+class Exact : public testing::Test {
+ protected:
+  Exact() {
+    options_.train.recipe = small_recipe(ModelFamily::kGpt2);
+    Recipe& recipe = options_.train.recipe;
+    recipe.data.sources[0].digest = write_learnable_source(directory_.path(), recipe.model.vocab_size);
+    recipe.optimizer.clip_norm = 0.5;
+    recipe.validation = {.every_steps = 10, .samples_per_source = 20};
+    options_.train.data_directory = directory_.path();
+  }
+
+  std::string fresh_directory() { return directory_ / ("run" + std::to_string(runs_++)); }
+
+  ThreadedRun train(const Plan& plan, int ranks) {
+    options_.train.plan = plan;
+    options_.run_directories = {fresh_directory()};
+    return train_on_threads(options_, ranks);
+  }
+
+  TemporaryDirectory directory_;
+  ThreadedOptions options_;
+  int runs_ = 0;
+};
+
+void expect_same(const ThreadedRun& run, const ThreadedRun& reference) {
+  EXPECT_EQ(run.loss_bits(), reference.loss_bits());
+  EXPECT_EQ(run.result.parameters_sha256, reference.result.parameters_sha256);
+}
+
+// Layers: 0 embedding, 1-4 blocks, 5 head.
+const std::vector<std::pair<const char*, Plan>>& plans() {
+  static const std::vector<std::pair<const char*, Plan>> all = {
+      {"2 stages", plan_from_borders({{0, 3, 6}}, {16})},
+      {"4 stages", plan_from_borders({{0, 1, 3, 5, 6}}, {16})},
+      {"2 replicas", plan_from_borders({{0, 6}, {0, 6}}, {8, 8})},
+      {"replicas of 2 and 1 stages, 3:1", plan_from_borders({{0, 4, 6}, {0, 6}}, {12, 4})},
+  };
+  return all;
+}
+
+TEST_F(Exact, EveryPlanGivesTheSameBitsWhileClippingActsAndTheLossFalls) {
+  const ThreadedRun one = train(plan_from_borders({{0, 6}}, {16}), 1);
+  ASSERT_EQ(one.steps.size(), 30u);
+  EXPECT_LT(one.steps.back().loss, one.steps.front().loss - 1.0f);
+  int clipped = 0;
+  for (const StepReport& step : one.steps) clipped += step.grad_norm > 0.5 ? 1 : 0;
+  EXPECT_GE(clipped, 5);
+  for (const auto& [name, plan] : plans()) {
+    SCOPED_TRACE(name);
+    int ranks = 0;
+    for (const ReplicaPlan& replica : plan.replicas) ranks += static_cast<int>(replica.stages.size());
+    expect_same(train(plan, ranks), one);
+  }
+}
+
+TEST_F(Exact, EveryFamilyUntiedHeadsDocumentBordersAndRecomputeKeepTheBits) {
+  for (const ModelFamily family : {ModelFamily::kGpt2, ModelFamily::kLlama, ModelFamily::kQwen2})
+    for (const bool variant : {false, true}) {
+      Recipe recipe = small_recipe(family);
+      recipe.steps = 6;
+      recipe.data = options_.train.recipe.data;
+      recipe.model.tie_word_embeddings = !variant;
+      recipe.data.stop_at_documents = variant;
+      if (variant) recipe.numerics.compute = recipe.numerics.boundary = DType::kBF16;
+      options_.train.recipe = recipe;
+      Plan one = plan_from_borders({{0, 6}}, {16});
+      Plan other = plan_from_borders({{0, 2, 6}, {0, 6}}, {11, 5});
+      other.schedule = ScheduleKind::kGPipe;
+      other.replicas[0].stages[1].recompute = Recompute::kFull;
+      for (Plan* plan : {&one, &other})
+        for (ReplicaPlan& replica : plan->replicas)
+          for (StagePlan& stage : replica.stages) stage.compute = recipe.numerics.compute;
+      SCOPED_TRACE(static_cast<int>(family) * 10 + variant);
+      expect_same(train(other, 3), train(one, 1));
+    }
+}
+
+TEST_F(Exact, FourRanksThatDieAtStep17AndResumeOnTwoGiveTheUndisturbedBits) {
+  const ThreadedRun undisturbed = train(plan_from_borders({{0, 6}}, {16}), 1);
+  options_.train.plan = plan_from_borders({{0, 2, 3, 5, 6}}, {16});
+  options_.train.checkpoint_every = 5;
+  options_.run_directories = {fresh_directory()};
+  std::map<int64_t, float> losses;
+  options_.on_step = [&](int rank, const StepReport& report) {
+    if (rank == 0) losses[report.step] = report.loss;
+    if (report.step == 17 && rank == 2) throw DeviceError("killed on purpose");
+  };
+  EXPECT_THROW(train_on_threads(options_, 4), DeviceError);
+
+  options_.on_step = nullptr;
+  options_.train.start = StartMode::kResume;
+  options_.train.plan = plan_from_borders({{0, 4, 6}}, {16});
+  const ThreadedRun resumed = train_on_threads(options_, 2);
+  EXPECT_EQ(resumed.result.resumed_from, 15);
+  EXPECT_EQ(resumed.result.parameters_sha256, undisturbed.result.parameters_sha256);
+  for (const StepReport& step : resumed.steps) losses[step.step] = step.loss;
+  for (const StepReport& step : undisturbed.steps) EXPECT_EQ(losses[step.step], step.loss);
+}
+
+TEST_F(Exact, RanksThatShareNoDirectoryResumeOnAnotherPlan) {
+  const ThreadedRun undisturbed = train(plan_from_borders({{0, 6}}, {16}), 1);
+  options_.train.plan = plan_from_borders({{0, 3, 6}, {0, 6}}, {10, 6});
+  options_.train.checkpoint_every = 7;
+  options_.run_directories = {fresh_directory(), fresh_directory(), fresh_directory()};
+  options_.on_step = [&](int rank, const StepReport& report) {
+    if (report.step == 16 && rank == 1) throw DeviceError("killed on purpose");
+  };
+  EXPECT_THROW(train_on_threads(options_, 3), DeviceError);
+  options_.on_step = nullptr;
+  options_.train.start = StartMode::kResume;
+  options_.train.plan = plan_from_borders({{0, 2, 4, 6}}, {16});
+  const ThreadedRun resumed = train_on_threads(options_, 3);
+  EXPECT_EQ(resumed.result.resumed_from, 14);
+  EXPECT_EQ(resumed.result.parameters_sha256, undisturbed.result.parameters_sha256);
+}
+
+TEST_F(Exact, FastRepeatsItsBitsOnTheSamePlanAndAcrossAResume) {
+  options_.train.recipe.numerics.reduction = Reduction::kFast;
+  Plan plan = plan_from_borders({{0, 3, 6}, {0, 6}}, {12, 4});
+  plan.replicas[0].grains_per_micro_batch = 3;
+  const ThreadedRun first = train(plan, 3);
+  expect_same(train(plan, 3), first);
+
+  options_.train.checkpoint_every = 10;
+  options_.run_directories = {fresh_directory()};
+  options_.on_step = [](int rank, const StepReport& report) {
+    if (report.step == 12 && rank == 0) throw DeviceError("killed on purpose");
+  };
+  EXPECT_THROW(train_on_threads(options_, 3), DeviceError);
+  options_.on_step = nullptr;
+  options_.train.start = StartMode::kResume;
+  const ThreadedRun resumed = train_on_threads(options_, 3);
+  EXPECT_EQ(resumed.result.resumed_from, 10);
+  EXPECT_EQ(resumed.result.parameters_sha256, first.result.parameters_sha256);
+}
+
+}  // namespace
+}  // namespace kente

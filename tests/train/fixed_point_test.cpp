@@ -1,0 +1,92 @@
+#include "csrc/train/fixed_point.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <vector>
+
+#include "csrc/base/rng.h"
+#include "csrc/config/model_layout.h"
+
+namespace kente {
+namespace {
+
+std::vector<float> normals(uint64_t stream, int64_t count, double scale) {
+  std::vector<float> values;
+  for (int64_t i = 0; i < count; ++i)
+    values.push_back(static_cast<float>(
+        scale * random_normal(1, RngUse::kTest, stream, static_cast<uint64_t>(i))));
+  return values;
+}
+
+TEST(FixedPoint, TheOrderOfTheTermsDoesNotMatter) {
+  constexpr int64_t kCount = 1027;  // a tail for every vector width
+  constexpr int kTerms = 7;
+  std::vector<uint64_t> forward(kCount), backward(kCount);
+  for (int i = 0; i < kTerms; ++i) {
+    const auto up = normals(static_cast<uint64_t>(i), kCount, 1e-3);
+    const auto down = normals(static_cast<uint64_t>(kTerms - 1 - i), kCount, 1e-3);
+    EXPECT_EQ(accumulate_fixed(up.data(), forward.data(), kCount, kTerms), 0);
+    EXPECT_EQ(accumulate_fixed(down.data(), backward.data(), kCount, kTerms), 0);
+  }
+  EXPECT_EQ(forward, backward);
+}
+
+TEST(FixedPoint, ASumIsWithinHalfAStepPerTermOfTheTrueOne) {
+  constexpr int64_t kCount = 100;
+  std::vector<uint64_t> sum(kCount);
+  std::vector<double> truth(kCount);
+  for (uint64_t i = 0; i < 5; ++i) {
+    const auto term = normals(i, kCount, 0.1);
+    accumulate_fixed(term.data(), sum.data(), kCount, 5);
+    for (size_t k = 0; k < truth.size(); ++k) truth[k] += static_cast<double>(term[k]);
+  }
+  for (size_t k = 0; k < truth.size(); ++k)
+    EXPECT_NEAR(static_cast<double>(static_cast<int64_t>(sum[k])) / kGradientScale, truth[k],
+                5 * 0.5 / kGradientScale);
+}
+
+TEST(FixedPoint, RoundsToTheNearestStepAndBack) {
+  const std::vector<float> values = {0.0f, 1.0f, -1.0f, 0x1p-50f, -0x1p-50f, 0x1.8p-50f, 0x1p-52f, 3.25f};
+  std::vector<uint64_t> sum(values.size());
+  accumulate_fixed(values.data(), sum.data(), static_cast<int64_t>(values.size()), 1);
+  std::vector<float> back(values.size());
+  fixed_to_float(sum.data(), back.data(), static_cast<int64_t>(values.size()));
+  EXPECT_EQ(back, (std::vector<float>{0.0f, 1.0f, -1.0f, 0x1p-50f, -0x1p-50f, 0x1p-49f, 0.0f, 3.25f}));
+}
+
+TEST(FixedPoint, NotFiniteAndTooLargeTermsArePoisonAndNeverAdded) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  // 2^62 / 4 terms / 2^50 = 1024 is the first value refused.
+  const std::vector<float> values = {std::nanf(""), infinity, -infinity, 1024.0f, -1024.0f, 1023.9f};
+  std::vector<uint64_t> sum(values.size());
+  EXPECT_EQ(accumulate_fixed(values.data(), sum.data(), static_cast<int64_t>(values.size()), 4), 5);
+  for (size_t i = 0; i < 5; ++i) EXPECT_EQ(sum[i], 0u);
+  EXPECT_NE(sum[5], 0u);
+}
+
+TEST(FixedNorm, IsTheNormAndAddsUpOverAnyCutAtBlocks) {
+  constexpr int64_t kCount = 8 * kBlockElements;
+  const auto values = normals(1, kCount, 1e-4);
+  FixedNorm whole, parts;
+  add_squares(values.data(), kCount, whole);
+  for (int64_t block = 7; block >= 0; --block)
+    add_squares(values.data() + block * kBlockElements, kBlockElements, parts);
+  EXPECT_EQ(whole.high, parts.high);
+  EXPECT_EQ(whole.low, parts.low);
+  const double truth = std::sqrt(std::inner_product(values.begin(), values.end(), values.begin(), 0.0));
+  EXPECT_NEAR(whole.root(), truth, 1e-6 * truth);
+}
+
+TEST(FixedNorm, CountsBlocksThatAreNotFiniteAsPoison) {
+  std::vector<float> values(2 * kBlockElements, 1e-3f);
+  values[5] = std::nanf("");
+  FixedNorm norm;
+  add_squares(values.data(), 2 * kBlockElements, norm);
+  EXPECT_EQ(norm.poison, 1);
+}
+
+}  // namespace
+}  // namespace kente
