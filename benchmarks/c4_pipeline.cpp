@@ -1,15 +1,16 @@
-// C4: how much a real pipeline loses against what its schedule allows, and against as many independent ranks.
+// C4: how much a real pipeline loses against what its schedule allows, and against as many
+// independent ranks.
 //
 //   mpirun -n 2 --bind-to core build/cpu/bin/c4_pipeline > benchmarks/results/c4_pipeline.md
 //
-// 6.9M GPT-2 shape (V 8192, T 256, D 256, L 6, H 8), fp32, micro-batches of 2 x 256 tokens, m micro-batches a step, one
-// thread a rank. In each of the pairs a pipelined step and an independent step (every rank trains the whole model alone)
-// take turns, so that both meet the same noise.
+// 6.9M GPT-2 shape (V 8192, T 256, D 256, L 6, H 8), fp32, micro-batches of 2 x 256 tokens, m
+// micro-batches a step, one thread a rank. In each of the pairs a pipelined step and an independent
+// step (every rank trains the whole model alone) take turns, so that both meet the same noise.
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
-#include <torch/headeronly/version.h>
 #include <fmt/format.h>
 #include <stdlib.h>
+#include <torch/headeronly/version.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -45,8 +46,12 @@ Recipe shape_6_9m(int64_t micro_batches) {
                   .norm_epsilon = 1e-5,
                   .tie_word_embeddings = true,
                   .initializer_range = 0.02};
-  recipe.optimizer = {.learning_rate = 3e-4, .beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8,
-                      .weight_decay = 0.1, .clip_norm = 1.0};
+  recipe.optimizer = {.learning_rate = 3e-4,
+                      .beta1 = 0.9,
+                      .beta2 = 0.95,
+                      .epsilon = 1e-8,
+                      .weight_decay = 0.1,
+                      .clip_norm = 1.0};
   recipe.lr.kind = LrSchedule::kConstant;
   recipe.steps = 1000;
   recipe.sequence_length = 256;
@@ -117,13 +122,13 @@ double max_over_ranks(Communicator& world, double value) {
   return value;
 }
 
-/// The schedule's own time for the compute times of one recorded step: no communication, no waiting but for the pipeline.
+/// The schedule's own time for the compute times of one recorded step: no communication, no waiting
+/// but for the pipeline.
 double ideal_seconds(const Trainee& trainee, Communicator& world,
                      const std::vector<TimelineSpan>& mine) {
   std::map<std::pair<int, std::string>, double> compute;
   double optimizer = 1e9;
-  for (const std::string& text :
-       all_gather_text(world, to_json(mine), Deadline::after_seconds(60)))
+  for (const std::string& text : all_gather_text(world, to_json(mine), Deadline::after_seconds(60)))
     for (const TimelineSpan& span : parse_timeline(text, "a rank's timeline")) {
       if (span.kind == TimelineSpan::kCompute)
         compute[{span.rank, span.label}] += span.end - span.begin;
@@ -187,9 +192,12 @@ int run() {
   if (world->rank() == 0)
     fmt::print(
         "# C4: a real pipeline against its schedule\n\n"
-        "`mpirun -n {} --bind-to core build/cpu/bin/c4_pipeline`, libtorch {}, fp32, one thread a rank, {} pairs.\n"
-        "6.9M GPT-2 shape, micro-batches of {} x 256 tokens. Overhead: measured step over the schedule simulated with "
-        "the compute times of that very step and free communication. Share: of the throughput of {} independent ranks "
+        "`mpirun -n {} --bind-to core build/cpu/bin/c4_pipeline`, libtorch {}, fp32, one thread a "
+        "rank, {} pairs.\n"
+        "6.9M GPT-2 shape, micro-batches of {} x 256 tokens. Overhead: measured step over the "
+        "schedule simulated with "
+        "the compute times of that very step and free communication. Share: of the throughput of "
+        "{} independent ranks "
         "that train the whole model alone, steps taking turns with the pipeline's.\n\n"
         "| schedule | m | layers | overhead, median | min .. max | share of independent ranks |\n"
         "|---|---|---|---|---|---|\n",

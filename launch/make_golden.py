@@ -153,10 +153,14 @@ def check(name: str) -> bool:
         stored = {key: file.get_tensor(key) for key in file.keys()}
     prefix = "weights."
     weights = {k[len(prefix):]: t for k, t in stored.items() if k.startswith(prefix)}
-    live = compute(json.loads(metadata["model"]), weights, stored["tokens"])
+    model = json.loads(metadata["model"])
+    there_and_back = hf_names.from_hf(model, hf_names.to_hf(model, weights))
+    kept = weights.keys() == there_and_back.keys() and all(
+        np.array_equal(weights[n], there_and_back[n]) for n in weights)
+    live = compute(model, weights, stored["tokens"])
     relative = np.abs(live["losses"] / stored["losses"] - 1)
     logits = np.abs(live["logits"] - stored["logits"]).max()
-    good = bool(relative[0] <= 1e-6 and relative.max() <= 1e-3 and logits <= 1e-5)
+    good = bool(kept and relative[0] <= 1e-6 and relative.max() <= 1e-3 and logits <= 1e-5)
     print(f"{name}: {'same' if good else 'DIFFERENT'}: relative loss difference {relative[0]:.1e} "
           f"at step 1, {relative.max():.1e} at most; logits {logits:.1e}; "
           f"made with {metadata['versions']}")

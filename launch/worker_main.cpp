@@ -61,11 +61,13 @@ void make_bits_repeat() {
   const bool avx512 = __builtin_cpu_supports("avx512f");
   ::setenv("MKL_CBWR", avx512 ? "AVX512,STRICT" : "AVX2,STRICT", 0);
   at::set_num_threads(1);
-  // Softmax gradients turn denormal after a while, which costs a factor of ten; the loader touches no floats.
+  // Softmax gradients turn denormal after a while, which costs a factor of ten; the loader touches
+  // no floats.
   at::globalContext().setFlushDenormal(true);
 }
 
-/// mpirun gives its ranks a terminal of their own, so whether people watch shows only at mpirun's own output.
+/// mpirun gives its ranks a terminal of their own, so whether people watch shows only at mpirun's
+/// own output.
 bool output_is_terminal(const Launched& launched) {
   if (!launched.by_mpirun) return ::isatty(STDOUT_FILENO) == 1;
   const std::string path = "/proc/" + std::to_string(::getppid()) + "/fd/1";
@@ -85,7 +87,8 @@ std::string own_digest() {
   return hex64(xxh3_64(bytes.data(), bytes.size()));
 }
 
-/// SIGINT and SIGTERM are taken between steps: the first one stops the run after the step, a second one ends the process.
+/// SIGINT and SIGTERM are taken between steps: the first one stops the run after the step, a second
+/// one ends the process.
 class StopSignals {
  public:
   StopSignals() {
@@ -162,15 +165,15 @@ ExitStatus run_train(TrainFlags flags, const Launched& launched) {
   options.data_directory = flags.data;
   options.run_directory = flags.out;
   options.start = flags.resume ? StartMode::kResume : StartMode::kFresh;
-  options.checkpoint_every =
-      flags.checkpoint_every >= 0 ? flags.checkpoint_every : std::max<int64_t>(1, recipe.steps / 10);
+  options.checkpoint_every = flags.checkpoint_every >= 0 ? flags.checkpoint_every
+                                                         : std::max<int64_t>(1, recipe.steps / 10);
   options.keep_checkpoints = flags.keep;
   options.timeout_seconds = flags.timeout;
   options.build_id = own_digest();
   options.want_stop = [&signals] { return signals.pending(); };
   if (!flags.quiet)
-    options.progress = output_is_terminal(launched) ? Progress::Output::kTerminal
-                                                    : Progress::Output::kPipe;
+    options.progress =
+        output_is_terminal(launched) ? Progress::Output::kTerminal : Progress::Output::kPipe;
   if (world->rank() == 0 && !flags.quiet) {
     const Mesh mesh = make_mesh(recipe, options.plan, world->size());
     std::printf("%s\n", describe(recipe, options.plan, mesh).c_str());
@@ -180,8 +183,7 @@ ExitStatus run_train(TrainFlags flags, const Launched& launched) {
   files->make_directories(flags.out + "/logs");
   std::array<char, 16> number{};
   std::snprintf(number.data(), number.size(), "%04d", world->rank());
-  const auto log =
-      open_log(flags.out + "/logs/rank-" + number.data() + ".log", world->rank());
+  const auto log = open_log(flags.out + "/logs/rank-" + number.data() + ".log", world->rank());
   const TrainResult result = train(options, *world, *files, *log);
   if (world->rank() == 0) print_result(flags, result);
   return result.stopped ? ExitStatus::kStopped : ExitStatus::kDone;
@@ -256,8 +258,8 @@ ExitStatus run(int argc, char** argv, const Launched& launched) {
     if (launched.rank == 0) app.exit(help);
     return ExitStatus::kDone;
   } catch (const CLI::ParseError& error) {
-    throw UsageError(std::string(error.what()) + "; see kente " +
-                     (argc > 1 ? argv[1] : "train") + " --help");
+    throw UsageError(std::string(error.what()) + "; see kente " + (argc > 1 ? argv[1] : "train") +
+                     " --help");
   }
   make_bits_repeat();
   return train.parsed() ? run_train(train_flags, launched) : run_sample(sample_flags);

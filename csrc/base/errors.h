@@ -8,7 +8,14 @@
 namespace kente {
 
 /// The program's exit statuses. Every failure maps to one of them in exit_status().
-enum class ExitStatus : int { kDone = 0, kBug = 1, kUsage = 2, kPeer = 3, kStorage = 4, kStopped = 5 };
+enum class ExitStatus : int {
+  kDone = 0,
+  kBug = 1,
+  kUsage = 2,
+  kPeer = 3,
+  kStorage = 4,
+  kStopped = 5
+};
 
 /// Base of all failures. what() is one line: what, where, what to do.
 class Error : public std::runtime_error {

@@ -28,9 +28,9 @@ class ReadableFile {
   virtual void read_at(int64_t offset, void* data, int64_t bytes) const = 0;
 };
 
-/// The file system as a seam: everything that must survive a fault goes through it, so that tests can
-/// tear, fail and forget writes. All paths are used as they are. Failures throw StorageError, which
-/// names the path, the operation and the reason.
+/// The file system as a seam: everything that must survive a fault goes through it, so that tests
+/// can tear, fail and forget writes. All paths are used as they are. Failures throw StorageError,
+/// which names the path, the operation and the reason.
 class FileSystem {
  public:
   virtual ~FileSystem() = default;
@@ -57,8 +57,8 @@ class FileSystem {
 /// The machine's own file system.
 std::unique_ptr<FileSystem> posix_file_system();
 
-/// The whole of a file of at most cap bytes; UsageError names a missing file, a directory, or a file
-/// beyond the cap.
+/// The whole of a file of at most cap bytes; UsageError names a missing file, a directory, or a
+/// file beyond the cap.
 std::string read_text_file(const std::string& path, int64_t cap);
 
 /// Writes text to a temporary neighbour, syncs it, renames it over path and syncs the directory.

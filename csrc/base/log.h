@@ -8,8 +8,8 @@ namespace kente {
 /// error: a person must act; warn: we recovered; info: once a step or rarer.
 enum class LogLevel { kInfo, kWarn, kError };
 
-/// One process's log: text lines on stderr (warn and error; info if verbose) and, once opened, every
-/// line in the file. Made in main and passed on. Thread-safe; never throws.
+/// One process's log: text lines on stderr (warn and error; info if verbose) and, once opened,
+/// every line in the file. Made in main and passed on. Thread-safe; never throws.
 class Log {
  public:
   virtual ~Log() = default;

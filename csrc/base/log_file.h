@@ -7,8 +7,8 @@
 
 namespace kente {
 
-/// A log that writes every line, with time and rank, to path (its directory must exist) and warnings
-/// and errors to stderr too. Throws StorageError when the file cannot be opened.
+/// A log that writes every line, with time and rank, to path (its directory must exist) and
+/// warnings and errors to stderr too. Throws StorageError when the file cannot be opened.
 std::unique_ptr<Log> open_log(const std::string& path, int rank);
 
 /// A log that drops everything; for tests.

@@ -21,9 +21,9 @@ double random_uniform(uint64_t seed, RngUse use, uint64_t stream, uint64_t index
 /// Standard normal in double, by Box and Muller's transform.
 double random_normal(uint64_t seed, RngUse use, uint64_t stream, uint64_t index);
 
-/// A keyed permutation of [0, count): position index goes to the returned one, with no table in memory.
-/// A balanced Feistel network over the next even power of two; values outside are walked on.
-/// Source: Black and Rogaway 2002, "Ciphers with arbitrary finite domains", section 4 and 5.
+/// A keyed permutation of [0, count): position index goes to the returned one, with no table in
+/// memory. A balanced Feistel network over the next even power of two; values outside are walked
+/// on. Source: Black and Rogaway 2002, "Ciphers with arbitrary finite domains", section 4 and 5.
 uint64_t random_permutation(uint64_t seed, RngUse use, uint64_t stream, uint64_t count,
                             uint64_t index);
 

@@ -4,8 +4,8 @@
 
 namespace kente {
 
-/// Owns a C handle. Deleter is a stateless functor: deleter(handle) releases, Deleter::none() is the
-/// value that owns nothing.
+/// Owns a C handle. Deleter is a stateless functor: deleter(handle) releases, Deleter::none() is
+/// the value that owns nothing.
 template <typename T, typename Deleter>
 class UniqueHandle {
  public:

@@ -18,7 +18,8 @@ constexpr double kSeconds = 0.15;
 
 double model_flops_per_token(const Recipe& recipe) {
   const ModelConfig& model = recipe.model;
-  // A head of its own and the tied embedding cost the same GEMM; untied, the lookup table is not multiplied.
+  // A head of its own and the tied embedding cost the same GEMM; untied, the lookup table is not
+  // multiplied.
   double multiplied = static_cast<double>(model.vocab_size * model.hidden_size);
   for (const ParamGroup& group : model_layout(model))
     for (const ParamSpec& spec : group.params)

@@ -71,8 +71,8 @@ std::vector<Environment::Source> describe_sources(const Recipe& recipe, const Tr
                                .weight = recipe.data.sources[i].weight,
                                .byte_trigram_bits_per_byte = m.byte_trigram_bits_per_byte};
     if (m.validation.tokens > 0)
-      source.bytes_per_token = static_cast<double>(m.validation.text_bytes) /
-                               static_cast<double>(m.validation.tokens);
+      source.bytes_per_token =
+          static_cast<double>(m.validation.text_bytes) / static_cast<double>(m.validation.tokens);
     sources.push_back(std::move(source));
   }
   return sources;

@@ -9,21 +9,24 @@
 
 namespace kente {
 
-/// Compares build, recipe, plan and library versions over all ranks before anything else happens. Throws UsageError that
-/// names the first rank that differs, and in what. A collective.
-void agree_on_everything(const TrainOptions& options, Communicator& world, const Deadline& deadline);
+/// Compares build, recipe, plan and library versions over all ranks before anything else happens.
+/// Throws UsageError that names the first rank that differs, and in what. A collective.
+void agree_on_everything(const TrainOptions& options, Communicator& world,
+                         const Deadline& deadline);
 
-/// environment.json: versions, machines, sources and mesh as csrc/report/run_record.h lists them. data is null on ranks
-/// that read none; every rank gets rank 0's view of its own machine and all host names. A collective.
-std::string describe_environment(const Recipe& recipe, const Mesh& mesh, const TrainOptions& options,
-                                 Communicator& world, const TrainingData* data,
-                                 const Deadline& deadline);
+/// environment.json: versions, machines, sources and mesh as csrc/report/run_record.h lists them.
+/// data is null on ranks that read none; every rank gets rank 0's view of its own machine and all
+/// host names. A collective.
+std::string describe_environment(const Recipe& recipe, const Mesh& mesh,
+                                 const TrainOptions& options, Communicator& world,
+                                 const TrainingData* data, const Deadline& deadline);
 
 /// The dtype of the stage a rank runs; fp32 for a spare.
 DType compute_dtype(const Plan& plan, const Mesh& mesh, int rank);
 
-/// Training FLOPs a token: 6 N + 6 L D T with causal attention; N counts the elements of all matrices that are multiplied,
-/// the LM head included, the embedding lookup not. Recompute never counts.
+/// Training FLOPs a token: 6 N + 6 L D T with causal attention; N counts the elements of all
+/// matrices that are multiplied, the LM head included, the embedding lookup not. Recompute never
+/// counts.
 double model_flops_per_token(const Recipe& recipe);
 
 /// FLOP/s of GEMM in dtype, one thread a rank, all ranks at once, summed. A collective.

@@ -13,7 +13,8 @@ constexpr double kNormScale = 0x1p80;
 constexpr double kNormLimit = 0x1p40;
 constexpr int kNormLowBits = 40;
 
-// The loops below have no contraction and no reassociation, so every instruction set gives the same bits.
+// The loops below have no contraction and no reassociation, so every instruction set gives the same
+// bits.
 [[gnu::always_inline]] inline int64_t accumulate_body(const float* gradient, uint64_t* accumulator,
                                                       int64_t count, double limit) {
   int64_t poison = 0;

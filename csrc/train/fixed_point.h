@@ -6,12 +6,13 @@ namespace kente {
 
 /// Fixed-point sums, in which order cannot matter.
 ///
-/// Gradients: q = rint(g 2^50), added in wrapping 64-bit integers. A sum of n terms is exact while each |q| < 2^62 / n,
-/// so a term at or beyond that limit, or a non-finite one, is counted as poison and not added.
+/// Gradients: q = rint(g 2^50), added in wrapping 64-bit integers. A sum of n terms is exact while
+/// each |q| < 2^62 / n, so a term at or beyond that limit, or a non-finite one, is counted as
+/// poison and not added.
 inline constexpr double kGradientScale = 0x1p50;
 
-/// accumulator[i] += rint(gradient[i] 2^50) for count elements. terms: how many such sums meet in one element over the
-/// whole step, on all ranks. Returns how many elements were poison.
+/// accumulator[i] += rint(gradient[i] 2^50) for count elements. terms: how many such sums meet in
+/// one element over the whole step, on all ranks. Returns how many elements were poison.
 int64_t accumulate_fixed(const float* gradient, uint64_t* accumulator, int64_t count,
                          int64_t terms);
 
@@ -28,8 +29,8 @@ struct FixedNorm {
   double root() const;
 };
 
-/// Adds the squares of gradient [count], summed in double over blocks of kBlockElements in a fixed order; count is a
-/// multiple of kBlockElements.
+/// Adds the squares of gradient [count], summed in double over blocks of kBlockElements in a fixed
+/// order; count is a multiple of kBlockElements.
 void add_squares(const float* gradient, int64_t count, FixedNorm& norm);
 
 /// Losses: nats 2^32 in 64-bit integers.

@@ -8,10 +8,14 @@ namespace {
 
 [[noreturn]] void throw_with_status(ExitStatus status, const std::string& message) {
   switch (status) {
-    case ExitStatus::kUsage: throw UsageError(message);
-    case ExitStatus::kPeer: throw PeerError(message);
-    case ExitStatus::kStorage: throw StorageError(message);
-    default: throw InternalError(message);
+    case ExitStatus::kUsage:
+      throw UsageError(message);
+    case ExitStatus::kPeer:
+      throw PeerError(message);
+    case ExitStatus::kStorage:
+      throw StorageError(message);
+    default:
+      throw InternalError(message);
   }
 }
 
@@ -33,14 +37,12 @@ std::vector<std::string> all_gather_text(Communicator& world, const std::string&
   if (longest > 0)
     world
         .all_gather({.data = padded.data(), .count = longest, .dtype = DType::kU8},
-                    {.data = all.data(),
-                     .count = longest * world.size(),
-                     .dtype = DType::kU8})
+                    {.data = all.data(), .count = longest * world.size(), .dtype = DType::kU8})
         ->wait(deadline);
   std::vector<std::string> texts;
   for (size_t rank = 0; rank < ranks; ++rank)
-    texts.push_back(all.substr(rank * static_cast<size_t>(longest),
-                               static_cast<size_t>(lengths[rank])));
+    texts.push_back(
+        all.substr(rank * static_cast<size_t>(longest), static_cast<size_t>(lengths[rank])));
   return texts;
 }
 

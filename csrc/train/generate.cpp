@@ -26,11 +26,13 @@ int32_t draw(const float* logits, int64_t vocab, const GenerateOptions& options,
   std::vector<double> weights(static_cast<size_t>(kept));
   double total = 0;
   for (size_t i = 0; i < weights.size(); ++i) {
-    weights[i] = std::exp((static_cast<double>(logits[order[i]]) - static_cast<double>(logits[order[0]])) /
-                          options.temperature);
+    weights[i] =
+        std::exp((static_cast<double>(logits[order[i]]) - static_cast<double>(logits[order[0]])) /
+                 options.temperature);
     total += weights[i];
   }
-  double left = total * random_uniform(options.seed, RngUse::kSample, 0, static_cast<uint64_t>(position));
+  double left =
+      total * random_uniform(options.seed, RngUse::kSample, 0, static_cast<uint64_t>(position));
   for (size_t i = 0; i < weights.size(); ++i) {
     left -= weights[i];
     if (left < 0) return order[i];
@@ -60,7 +62,8 @@ std::vector<int32_t> generate(const Recipe& recipe, const Parameters& parameters
       batch.plane(MicroBatch::kTokens)[t] = prompt[static_cast<size_t>(all - length + t)];
       batch.plane(MicroBatch::kPositions)[t] = static_cast<int32_t>(t);
     }
-    const at::Tensor logits = model.evaluate_logits(batch, model.evaluate(batch, at::Tensor())).contiguous();
+    const at::Tensor logits =
+        model.evaluate_logits(batch, model.evaluate(batch, at::Tensor())).contiguous();
     prompt.push_back(draw(logits.data_ptr<float>() + (length - 1) * vocab, vocab, options, all));
     if (prompt.back() == options.end_token) break;
   }

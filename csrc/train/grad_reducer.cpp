@@ -32,7 +32,8 @@ GradReducer::GradReducer(const Recipe& recipe, const Mesh& mesh, const Parameter
   }
   if (reduction_ == Reduction::kExact) scratch_ = at::zeros({largest}, at::kFloat);
 
-  // Every rank takes part in every split, in the same order; equal holder sets share a communicator.
+  // Every rank takes part in every split, in the same order; equal holder sets share a
+  // communicator.
   std::map<std::vector<int>, Communicator*> made;
   for (const Bucket& bucket : mesh.buckets) {
     if (bucket.holders.size() > 1 && !made.contains(bucket.holders)) {
@@ -58,8 +59,8 @@ at::Tensor GradReducer::open(int group) {
 void GradReducer::close(int group) {
   if (reduction_ == Reduction::kFast) return;
   auto* sum = reinterpret_cast<uint64_t*>(sums_[at_index(group)].data_ptr<int64_t>());
-  poison_ += accumulate_fixed(scratch_.data_ptr<float>(), sum, parameters_.layout(group).size,
-                              terms_);
+  poison_ +=
+      accumulate_fixed(scratch_.data_ptr<float>(), sum, parameters_.layout(group).size, terms_);
 }
 
 void GradReducer::reduce(int bucket) {
@@ -68,9 +69,8 @@ void GradReducer::reduce(int bucket) {
   for (const int group : mesh_.buckets[at_index(bucket)].groups) {
     at::Tensor& sum = sums_[at_index(group)];
     const DType dtype = reduction_ == Reduction::kExact ? DType::kI64 : DType::kF32;
-    works_.push_back(
-        comm->all_reduce({.data = sum.data_ptr(), .count = sum.numel(), .dtype = dtype},
-                         ReduceOp::kSum));
+    works_.push_back(comm->all_reduce(
+        {.data = sum.data_ptr(), .count = sum.numel(), .dtype = dtype}, ReduceOp::kSum));
   }
 }
 

@@ -13,11 +13,12 @@
 
 namespace kente {
 
-/// Collects the weight gradients of a step on one rank and sums them over the ranks that hold each group.
+/// Collects the weight gradients of a step on one rank and sums them over the ranks that hold each
+/// group.
 ///
-/// EXACT: a layer's contribution for one grain lands in a scratch buffer, is quantised once when the layer closes it and
-/// added to 64-bit integers. FAST: contributions are added to an f32 buffer in the schedule's order.
-/// Buffers are allocated once. One thread.
+/// EXACT: a layer's contribution for one grain lands in a scratch buffer, is quantised once when
+/// the layer closes it and added to 64-bit integers. FAST: contributions are added to an f32 buffer
+/// in the schedule's order. Buffers are allocated once. One thread.
 class GradReducer : public GradSink {
  public:
   /// A collective over world: one communicator per distinct set of holders.
@@ -31,8 +32,9 @@ class GradReducer : public GradSink {
 
   /// Starts the sum of a bucket over its holders; all of them call it in the plan's global order.
   void reduce(int bucket);
-  /// Waits for every sum started in this step, then adds up what this rank answers for: each group is counted by the
-  /// lowest rank that holds it. Returns the squares, and poison of gradients and squares together.
+  /// Waits for every sum started in this step, then adds up what this rank answers for: each group
+  /// is counted by the lowest rank that holds it. Returns the squares, and poison of gradients and
+  /// squares together.
   FixedNorm finish(const Deadline& deadline);
 
   /// The step's summed gradient of a group [size] f32, after finish(); valid until the next call.
@@ -44,8 +46,8 @@ class GradReducer : public GradSink {
   Reduction reduction_;
   int64_t terms_;  // contributions that meet in one element of the step's sum, at most
   int rank_;
-  std::vector<at::Tensor> sums_;  // by group: i64 (EXACT) or f32 (FAST) [size]
-  at::Tensor scratch_;            // f32 [largest group]; EXACT only
+  std::vector<at::Tensor> sums_;               // by group: i64 (EXACT) or f32 (FAST) [size]
+  at::Tensor scratch_;                         // f32 [largest group]; EXACT only
   std::vector<Communicator*> comm_of_bucket_;  // null: this rank is the only holder, or none
   std::vector<std::unique_ptr<Communicator>> comms_;
   std::vector<std::unique_ptr<Work>> works_;

@@ -53,8 +53,10 @@ double learning_rate(const Recipe& recipe, int64_t step) {
     return std::clamp(static_cast<double>(step - start) / length, 0.0, 1.0);
   };
   switch (lr.kind) {
-    case LrSchedule::kConstant: return peak;
-    case LrSchedule::kLinear: return peak + (floor - peak) * fraction_since(lr.warmup_steps);
+    case LrSchedule::kConstant:
+      return peak;
+    case LrSchedule::kLinear:
+      return peak + (floor - peak) * fraction_since(lr.warmup_steps);
     case LrSchedule::kCosine: {
       const double angle = std::numbers::pi * fraction_since(lr.warmup_steps);
       return floor + (peak - floor) * 0.5 * (1 + std::cos(angle));

@@ -11,7 +11,8 @@
 namespace kente {
 
 /// The learning rate of a step (from 1), by the recipe's warm-up and schedule.
-/// Source: cosine: Loshchilov and Hutter 2017, arXiv:1608.03983, eq. 5; WSD: Hu et al. 2024, arXiv:2404.06395.
+/// Source: cosine: Loshchilov and Hutter 2017, arXiv:1608.03983, eq. 5; WSD: Hu et al. 2024,
+/// arXiv:2404.06395.
 double learning_rate(const Recipe& recipe, int64_t step);
 
 /// AdamW over the groups one rank holds; state in f32, allocated once.
@@ -24,7 +25,8 @@ class AdamW {
  public:
   AdamW(const OptimizerConfig& config, const Parameters& parameters);
 
-  /// Updates a group's master weights. gradient [size] f32 is multiplied by factor first; step counts from 1.
+  /// Updates a group's master weights. gradient [size] f32 is multiplied by factor first; step
+  /// counts from 1.
   void update(int group, const at::Tensor& gradient, float factor, double lr, int64_t step);
 
   /// First and second moment [size] f32, for checkpoints.

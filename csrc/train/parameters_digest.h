@@ -8,8 +8,8 @@
 
 namespace kente {
 
-/// SHA-256 over the SHA-256 of every parameter group's f32 master, in group order: equal whatever plan trained it. A
-/// collective.
+/// SHA-256 over the SHA-256 of every parameter group's f32 master, in group order: equal whatever
+/// plan trained it. A collective.
 std::string parameters_digest(Communicator& world, const Mesh& mesh, const Parameters& parameters,
                               const Deadline& deadline);
 

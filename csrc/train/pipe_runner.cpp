@@ -41,7 +41,8 @@ PipeRunner::PipeRunner(const Recipe& recipe, const Mesh& mesh, const Plan& plan,
   int64_t padded = 1;
   while (padded < recipe.global_batch_tokens) padded *= 2;
   for (const int index : mesh.chunks_of(world.rank())) {
-    const MeshChunk& at = mesh.replicas[static_cast<size_t>(replica_)].chunks[static_cast<size_t>(index)];
+    const MeshChunk& at =
+        mesh.replicas[static_cast<size_t>(replica_)].chunks[static_cast<size_t>(index)];
     const StagePlan& stage =
         plan.replicas[static_cast<size_t>(replica_)].stages[static_cast<size_t>(at.stage)];
     ChunkOptions options;
@@ -57,13 +58,18 @@ PipeRunner::PipeRunner(const Recipe& recipe, const Mesh& mesh, const Plan& plan,
 }
 
 DType PipeRunner::compute_of(int chunk) const {
-  const MeshChunk& at = mesh_.replicas[static_cast<size_t>(replica_)].chunks[static_cast<size_t>(chunk)];
-  return plan_.replicas[static_cast<size_t>(replica_)].stages[static_cast<size_t>(at.stage)].compute;
+  const MeshChunk& at =
+      mesh_.replicas[static_cast<size_t>(replica_)].chunks[static_cast<size_t>(chunk)];
+  return plan_.replicas[static_cast<size_t>(replica_)]
+      .stages[static_cast<size_t>(at.stage)]
+      .compute;
 }
 
-// One tag per (micro-batch, border between chunks, part): a receive posted ahead never meets another message.
+// One tag per (micro-batch, border between chunks, part): a receive posted ahead never meets
+// another message.
 int PipeRunner::tag(const Action& action, int part) const {
-  const bool into = action.kind == ActionKind::kRecvActivation || action.kind == ActionKind::kSendGradient;
+  const bool into =
+      action.kind == ActionKind::kRecvActivation || action.kind == ActionKind::kSendGradient;
   const int border = into ? action.chunk - 1 : action.chunk;
   const int borders = static_cast<int>(mesh_.replicas[static_cast<size_t>(replica_)].chunks.size());
   return (action.micro_batch * borders + border) * kTagParts + part;
@@ -111,8 +117,10 @@ void PipeRunner::run_actions(const ActionList& actions, const Hooks& hooks) {
 
 void PipeRunner::carry_out(const Action& action, const Hooks& hooks) {
   switch (action.kind) {
-    case ActionKind::kForward: return forward(action);
-    case ActionKind::kLoss: return loss(action, hooks);
+    case ActionKind::kForward:
+      return forward(action);
+    case ActionKind::kLoss:
+      return loss(action, hooks);
     case ActionKind::kBackwardInput: {
       at::Tensor grad =
           chunk(action.chunk).backward_input(action.micro_batch, take(grads_, key(action)));
@@ -125,11 +133,15 @@ void PipeRunner::carry_out(const Action& action, const Hooks& hooks) {
     case ActionKind::kBackwardWeight:
       return chunk(action.chunk).backward_weight(action.micro_batch, *hooks.sink);
     case ActionKind::kSendActivation:
-    case ActionKind::kSendGradient: return start_send(action, take(outputs_, key(action)));
-    case ActionKind::kReduceBucket: return hooks.reduce(action.bucket);
-    case ActionKind::kStep: return hooks.step();
+    case ActionKind::kSendGradient:
+      return start_send(action, take(outputs_, key(action)));
+    case ActionKind::kReduceBucket:
+      return hooks.reduce(action.bucket);
+    case ActionKind::kStep:
+      return hooks.step();
     case ActionKind::kRecvActivation:
-    case ActionKind::kRecvGradient: break;
+    case ActionKind::kRecvGradient:
+      break;
   }
   throw InternalError("cannot carry out " + to_string(action));
 }
@@ -159,8 +171,9 @@ void PipeRunner::loss(const Action& action, const Hooks& hooks) {
   if (mode_ == Mode::kTrain) {
     hooks.loss(action.micro_batch, chunk(action.chunk).loss(action.micro_batch));
   } else {
-    hooks.loss(action.micro_batch, chunk(action.chunk).evaluate_loss(batch(action.micro_batch),
-                                                                     take(inputs_, key(action))));
+    hooks.loss(
+        action.micro_batch,
+        chunk(action.chunk).evaluate_loss(batch(action.micro_batch), take(inputs_, key(action))));
   }
 }
 
@@ -176,10 +189,9 @@ void PipeRunner::post_next_receive(const ActionList& actions) {
   if (activation) {
     batch(action.micro_batch) = MicroBatch::zeros(samples, recipe_.sequence_length);
     auto& fields = batch(action.micro_batch).fields;
-    receive.fields = world_.irecv({.data = fields.data(),
-                                   .count = static_cast<int64_t>(fields.size()),
-                                   .dtype = DType::kI32},
-                                  action.peer, tag(action, kFields));
+    receive.fields = world_.irecv(
+        {.data = fields.data(), .count = static_cast<int64_t>(fields.size()), .dtype = DType::kI32},
+        action.peer, tag(action, kFields));
   }
   const int data_tag = tag(action, activation ? kData : kGradient);
   receive.data = world_.irecv(view_of(receive.tensor), action.peer, data_tag);
@@ -212,13 +224,12 @@ void PipeRunner::start_send(const Action& action, const at::Tensor& tensor) {
   send.tensor = tensor.to(scalar_type(recipe_.numerics.boundary));
   if (activation) {
     auto& fields = batch(action.micro_batch).fields;
-    send.fields = world_.isend({.data = fields.data(),
-                                .count = static_cast<int64_t>(fields.size()),
-                                .dtype = DType::kI32},
-                               action.peer, tag(action, kFields));
+    send.fields = world_.isend(
+        {.data = fields.data(), .count = static_cast<int64_t>(fields.size()), .dtype = DType::kI32},
+        action.peer, tag(action, kFields));
   }
-  send.data = world_.isend(view_of(send.tensor), action.peer,
-                           tag(action, activation ? kData : kGradient));
+  send.data =
+      world_.isend(view_of(send.tensor), action.peer, tag(action, activation ? kData : kGradient));
   sends_.push_back(std::move(send));
 }
 
@@ -228,11 +239,17 @@ void PipeRunner::record(const Action& action, int64_t begin_ns) {
   span.label = to_string(action);
   switch (action.kind) {
     case ActionKind::kRecvActivation:
-    case ActionKind::kRecvGradient: span.kind = TimelineSpan::kWait; break;
+    case ActionKind::kRecvGradient:
+      span.kind = TimelineSpan::kWait;
+      break;
     case ActionKind::kSendActivation:
     case ActionKind::kSendGradient:
-    case ActionKind::kReduceBucket: span.kind = TimelineSpan::kComm; break;
-    default: span.kind = TimelineSpan::kCompute; break;
+    case ActionKind::kReduceBucket:
+      span.kind = TimelineSpan::kComm;
+      break;
+    default:
+      span.kind = TimelineSpan::kCompute;
+      break;
   }
   span.begin = static_cast<double>(begin_ns) * 1e-9;
   span.end = static_cast<double>(now_ns()) * 1e-9;

@@ -17,8 +17,9 @@
 
 namespace kente {
 
-/// Carries out a rank's list of actions: hands micro-batches through this rank's chunks and to its neighbours. Compute
-/// runs on the calling thread; sends and the next receive are under way meanwhile.
+/// Carries out a rank's list of actions: hands micro-batches through this rank's chunks and to its
+/// neighbours. Compute runs on the calling thread; sends and the next receive are under way
+/// meanwhile.
 class PipeRunner {
  public:
   /// timeout_seconds: how long a neighbour may keep us waiting before PeerError.
@@ -34,8 +35,8 @@ class PipeRunner {
     std::function<void(int micro_batch, const LossSums&)> loss;
   };
 
-  /// sizes[m]: samples in micro-batch m. batches: those this rank reads itself, by micro-batch; empty unless it holds
-  /// the first chunk.
+  /// sizes[m]: samples in micro-batch m. batches: those this rank reads itself, by micro-batch;
+  /// empty unless it holds the first chunk.
   void run(const ActionList& actions, const std::vector<int64_t>& sizes,
            std::vector<MicroBatch> batches, const Hooks& hooks);
   /// Forward only: keeps nothing for a backward.
@@ -82,7 +83,8 @@ class PipeRunner {
   Mode mode_ = Mode::kTrain;
   std::vector<int64_t> sizes_;
   std::vector<MicroBatch> batches_;
-  std::map<std::pair<int, int>, at::Tensor> inputs_;   // (chunk, micro-batch) -> activation to start from
+  std::map<std::pair<int, int>, at::Tensor>
+      inputs_;  // (chunk, micro-batch) -> activation to start from
   std::map<std::pair<int, int>, at::Tensor> outputs_;  // ... -> activation, or gradient, to hand on
   std::map<std::pair<int, int>, at::Tensor> grads_;    // ... -> gradient of the output
   std::map<std::pair<int, int>, Receive> receives_;    // (tag, peer) -> posted ahead

@@ -8,7 +8,7 @@
 namespace kente {
 namespace {
 
-constexpr int64_t kTerminalEvery = 100'000'000;   // ns
+constexpr int64_t kTerminalEvery = 100'000'000;  // ns
 constexpr int64_t kPipeEvery = 5'000'000'000;
 
 }  // namespace
@@ -29,9 +29,8 @@ void Progress::step(const StepRecord& record, int64_t checkpoint_step) {
   if (record.step != steps_ && last_ns_ != 0 && now - last_ns_ < every) return;
   last_ns_ = now;
   const double per_step = seconds_ / static_cast<double>(record.step - first_step_ + 1);
-  std::string line =
-      fmt::format("step {}/{}  loss {:.4f}  {:.0f} tokens/s", record.step, steps_, record.loss,
-                  record.tokens_per_second);
+  std::string line = fmt::format("step {}/{}  loss {:.4f}  {:.0f} tokens/s", record.step, steps_,
+                                 record.loss, record.tokens_per_second);
   if (record.ceiling_fraction > 0)
     line += fmt::format("  {:.0f} % of ceiling", 100 * record.ceiling_fraction);
   line += "  " + duration_text(per_step * static_cast<double>(steps_ - record.step)) + " left";

@@ -8,8 +8,8 @@
 
 namespace kente {
 
-/// What people see while a run goes on: one line rewritten in place on a terminal, a plain line every few seconds in a
-/// pipe. Rank 0 only.
+/// What people see while a run goes on: one line rewritten in place on a terminal, a plain line
+/// every few seconds in a pipe. Rank 0 only.
 class Progress {
  public:
   enum class Output { kTerminal, kPipe, kQuiet };

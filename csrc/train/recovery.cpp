@@ -84,14 +84,16 @@ Recovery::Recovery(const Mesh& mesh, Communicator& world, FileSystem& files, Log
       log_(log),
       directory_(run_directory + "/ckpt"),
       timeout_seconds_(timeout_seconds) {
-  together(world, [&] { files.make_directories(directory_); }, deadline());
+  together(
+      world, [&] { files.make_directories(directory_); }, deadline());
   domains_ = find_storage_domains(world, files, run_directory, shared_token(world, deadline()),
                                   deadline());
 }
 
 bool Recovery::save(int64_t step, int64_t samples, const RunIdentity& run,
                     const Parameters& parameters, const AdamW& optimizer, int64_t keep) {
-  const std::string id = run.run_id + "-" + std::to_string(step) + "-" + std::to_string(++attempts_);
+  const std::string id =
+      run.run_id + "-" + std::to_string(step) + "-" + std::to_string(++attempts_);
   const auto by_leaders = [&](const std::function<void()>& work) {
     together(
         world_, [&] { leads_domain() ? work() : void(); }, deadline());
@@ -99,7 +101,8 @@ bool Recovery::save(int64_t step, int64_t samples, const RunIdentity& run,
   try {
     by_leaders([&] { remove_leftovers(files_, directory_); });
     Shard mine;
-    together(world_, [&] { mine = write_own_shard(id, parameters, optimizer); }, deadline());
+    together(
+        world_, [&] { mine = write_own_shard(id, parameters, optimizer); }, deadline());
     CheckpointManifest manifest;
     manifest.step = step;
     manifest.run_id = run.run_id;
@@ -151,16 +154,15 @@ std::vector<std::vector<StepInventory>> Recovery::gather_inventories() {
   const std::vector<std::string> all = all_gather_text(world_, mine, deadline());
   std::vector<std::vector<StepInventory>> inventories;
   for (const int leader : domains_.leader_of)
-    inventories.push_back(parse_inventory(all[static_cast<size_t>(leader)],
-                                          "rank " + std::to_string(leader)));
+    inventories.push_back(
+        parse_inventory(all[static_cast<size_t>(leader)], "rank " + std::to_string(leader)));
   return inventories;
 }
 
 std::optional<Recovery::Restored> Recovery::restore(const std::string& recipe_sha256,
                                                     Parameters& parameters, AdamW* optimizer) {
   std::vector<std::vector<StepInventory>> inventories = gather_inventories();
-  const std::vector<WantedTensor> wanted =
-      wanted_tensors(mesh_, parameters, optimizer != nullptr);
+  const std::vector<WantedTensor> wanted = wanted_tensors(mesh_, parameters, optimizer != nullptr);
   while (true) {
     const RestoreChoice choice = newest_complete(inventories, wanted);
     if (world_.rank() == 0)
@@ -207,7 +209,8 @@ std::vector<std::string> Recovery::fetch(const RestorePoint& point, const Parame
       return false;
     }
   };
-  // One global order of tensors and receivers: whoever waits, waits for the earliest transfer that is not done.
+  // One global order of tensors and receivers: whoever waits, waits for the earliest transfer that
+  // is not done.
   for (const Bucket& bucket : mesh_.buckets)
     for (const int group : bucket.groups) {
       std::vector<NamedTensor> own;
@@ -217,13 +220,13 @@ std::vector<std::string> Recovery::fetch(const RestorePoint& point, const Parame
       for (size_t i = 0; i < layout.params.size() * per_parameter; ++i) {
         const std::string& name = layout.params[i / per_parameter].name;
         static constexpr std::array<const char*, 3> kPrefix = {"", "exp_avg.", "exp_avg_sq."};
-        const TensorSource& source =
-            point.tensors.at(kPrefix[i % per_parameter] + name);
-        move_tensor({.holders = bucket.holders,
-                     .domains = point.holders[source.shard],
-                     .bytes = source.tensor.bytes,
-                     .own = own.empty() ? nullptr : own[i].data.data},
-                    domains_, world_, [&](void* out) { return read(source, out); }, deadline());
+        const TensorSource& source = point.tensors.at(kPrefix[i % per_parameter] + name);
+        move_tensor(
+            {.holders = bucket.holders,
+             .domains = point.holders[source.shard],
+             .bytes = source.tensor.bytes,
+             .own = own.empty() ? nullptr : own[i].data.data},
+            domains_, world_, [&](void* out) { return read(source, out); }, deadline());
       }
     }
   std::vector<std::string> lines;

@@ -23,16 +23,18 @@ struct RunIdentity {
   std::string recipe_sha256;  // a checkpoint of another recipe is refused
 };
 
-/// Saves and restores the whole training state over all ranks, whatever the plan: every tensor is stored once, by one of
-/// its holders, in the run directory that holder sees; on the way back each rank reads what it can see itself and gets
-/// the rest from a rank that sees it. One thread; every function is a collective.
+/// Saves and restores the whole training state over all ranks, whatever the plan: every tensor is
+/// stored once, by one of its holders, in the run directory that holder sees; on the way back each
+/// rank reads what it can see itself and gets the rest from a rank that sees it. One thread; every
+/// function is a collective.
 class Recovery {
  public:
   /// run_directory must exist. timeout_seconds: how long a peer may take over its disk.
   Recovery(const Mesh& mesh, Communicator& world, FileSystem& files, Log& log,
            const std::string& run_directory, double timeout_seconds);
 
-  /// Returns false, after logging why, when storage failed somewhere: the older checkpoints stay, training goes on.
+  /// Returns false, after logging why, when storage failed somewhere: the older checkpoints stay,
+  /// training goes on.
   bool save(int64_t step, int64_t samples, const RunIdentity& run, const Parameters& parameters,
             const AdamW& optimizer, int64_t keep);
 
@@ -40,9 +42,9 @@ class Recovery {
     int64_t step = 0;
     std::string run_id;
   };
-  /// Fills parameters (compute copies too) and, unless null, the optimizer from the newest step that is complete over
-  /// all directories; damaged ones are passed over with a warning. Empty when there is none. Throws UsageError when that
-  /// step was trained by another recipe.
+  /// Fills parameters (compute copies too) and, unless null, the optimizer from the newest step
+  /// that is complete over all directories; damaged ones are passed over with a warning. Empty when
+  /// there is none. Throws UsageError when that step was trained by another recipe.
   std::optional<Restored> restore(const std::string& recipe_sha256, Parameters& parameters,
                                   AdamW* optimizer);
 
@@ -50,7 +52,8 @@ class Recovery {
   Shard write_own_shard(const std::string& id, const Parameters& parameters,
                         const AdamW& optimizer);
   std::vector<std::vector<StepInventory>> gather_inventories();
-  /// Returns the shards that turned out damaged, as "domain file" lines of all ranks; empty: all tensors are filled.
+  /// Returns the shards that turned out damaged, as "domain file" lines of all ranks; empty: all
+  /// tensors are filled.
   std::vector<std::string> fetch(const RestorePoint& point, const Parameters& parameters,
                                  AdamW* optimizer);
   Deadline deadline() const { return Deadline::after_seconds(timeout_seconds_); }

@@ -11,8 +11,9 @@
 
 namespace kente {
 
-/// Writes a run directory: resolved inputs once, run.jsonl and events.jsonl as the run goes on. One thread.
-/// A line is written with one append, so a crash tears at most the last one; readers skip a torn last line.
+/// Writes a run directory: resolved inputs once, run.jsonl and events.jsonl as the run goes on. One
+/// thread. A line is written with one append, so a crash tears at most the last one; readers skip a
+/// torn last line.
 class RunDirectory {
  public:
   /// Creates directory, and in it logs/ and ckpt/, if they are missing.
@@ -22,7 +23,8 @@ class RunDirectory {
   /// environment.json, see csrc/report/run_record.h for its fields.
   void write_environment(const std::string& json);
   void write_timeline(const std::vector<TimelineSpan>& spans);
-  /// Copies tokenizer.json out of the data directory if there is one, so that samples and exports need only the run.
+  /// Copies tokenizer.json out of the data directory if there is one, so that samples and exports
+  /// need only the run.
   void keep_tokenizer(const std::string& data_directory);
   void step(const StepRecord& record);
   void event(const std::string& json);

@@ -16,9 +16,9 @@ namespace kente {
 
 /// What a step did; equal on every rank but for seconds.
 struct StepReport {
-  int64_t step = 0;    // from 1
-  int64_t tokens = 0;  // targets that counted
-  float loss = 0;      // mean nats per target
+  int64_t step = 0;      // from 1
+  int64_t tokens = 0;    // targets that counted
+  float loss = 0;        // mean nats per target
   double grad_norm = 0;  // global, before clipping
   double lr = 0;
   double seconds = 0;
@@ -32,12 +32,14 @@ class Step {
   Step(const Recipe& recipe, const Plan& plan, const Mesh& mesh, Communicator& world,
        Parameters& parameters, AdamW& optimizer, double timeout_seconds);
 
-  /// batches: this step's micro-batches if this rank holds a first chunk, else empty. want_stop: this rank was asked to
-  /// stop. Throws UsageError when a gradient is not finite or beyond what EXACT holds: then nothing was applied.
+  /// batches: this step's micro-batches if this rank holds a first chunk, else empty. want_stop:
+  /// this rank was asked to stop. Throws UsageError when a gradient is not finite or beyond what
+  /// EXACT holds: then nothing was applied.
   StepReport run(int64_t step, std::vector<MicroBatch> batches, bool want_stop);
 
-  /// Mean loss and tokens of held-back micro-batches, without changing anything. counts[r]: micro-batches of replica r,
-  /// sizes[m]: samples in this replica's micro-batch m. Returns this rank's sums per micro-batch (head only).
+  /// Mean loss and tokens of held-back micro-batches, without changing anything. counts[r]:
+  /// micro-batches of replica r, sizes[m]: samples in this replica's micro-batch m. Returns this
+  /// rank's sums per micro-batch (head only).
   std::vector<LossSums> evaluate(const std::vector<int>& counts, const std::vector<int64_t>& sizes,
                                  std::vector<MicroBatch> batches);
 

@@ -17,7 +17,8 @@ StorageDomains find_storage_domains(Communicator& world, FileSystem& files,
                                     const std::string& directory, const std::string& token,
                                     const Deadline& deadline) {
   const std::string own = directory + "/" + mark(token, world.rank());
-  together(world, [&] { files.create(own)->close(); }, deadline);
+  together(
+      world, [&] { files.create(own)->close(); }, deadline);
   int64_t lowest = world.rank();
   together(
       world,

@@ -22,8 +22,8 @@
 namespace kente {
 namespace {
 
-/// A run from its first to its last step. Members are made in the order in which they depend on each other; every rank
-/// makes them in that order, because several constructors are collectives.
+/// A run from its first to its last step. Members are made in the order in which they depend on
+/// each other; every rank makes them in that order, because several constructors are collectives.
 class Trainer {
  public:
   Trainer(const TrainOptions& options, Communicator& world, FileSystem& files, Log& log);
@@ -86,7 +86,8 @@ Trainer::Trainer(const TrainOptions& options, Communicator& world, FileSystem& f
       log_(log),
       mesh_(make_mesh(options.recipe, options.plan, world.size())),
       directory_(files, options.run_directory),
-      parameters_(recipe_.model, mesh_.layers_of(world.rank()), compute_dtype(options.plan, mesh_, world.rank())),
+      parameters_(recipe_.model, mesh_.layers_of(world.rank()),
+                  compute_dtype(options.plan, mesh_, world.rank())),
       optimizer_(recipe_.optimizer, parameters_),
       step_(recipe_, options.plan, mesh_, world, parameters_, optimizer_, options.timeout_seconds),
       recovery_(mesh_, world, files, log, options.run_directory, options.timeout_seconds),
@@ -161,8 +162,7 @@ TrainResult Trainer::run() {
     const bool last = step == recipe_.steps;
     if (!validation_->empty() && (last || step % recipe_.validation.every_steps == 0))
       validate(step);
-    if (last || stopped ||
-        (options_.checkpoint_every > 0 && step % options_.checkpoint_every == 0))
+    if (last || stopped || (options_.checkpoint_every > 0 && step % options_.checkpoint_every == 0))
       checkpoint(step);
   }
   return finish(step, stopped);
@@ -252,7 +252,8 @@ void Trainer::event(const std::string& kind, int64_t step, const std::string& de
 TrainResult train(const TrainOptions& options, Communicator& world, FileSystem& files, Log& log) {
   const Deadline deadline = Deadline::after_seconds(options.timeout_seconds);
   agree_on_everything(options, world, deadline);
-  together(world, [&] { check_run_directory(options, files); }, deadline);
+  together(
+      world, [&] { check_run_directory(options, files); }, deadline);
   // Later than the check on every rank: ranks may share the directory.
   Trainer trainer(options, world, files, log);
   return trainer.run();

@@ -35,15 +35,15 @@ struct TrainOptions {
 };
 
 struct TrainResult {
-  int64_t step = 0;      // the last one done
+  int64_t step = 0;  // the last one done
   int64_t resumed_from = 0;
   float loss = 0;
   std::string parameters_sha256;  // over the fp32 master weights, independent of the plan
   bool stopped = false;
 };
 
-/// Trains a recipe by a plan: start or resume, step, record, validate, checkpoint, report. A collective; every rank gets
-/// the same result. Throws what a failure is: see csrc/base/errors.h.
+/// Trains a recipe by a plan: start or resume, step, record, validate, checkpoint, report. A
+/// collective; every rank gets the same result. Throws what a failure is: see csrc/base/errors.h.
 TrainResult train(const TrainOptions& options, Communicator& world, FileSystem& files, Log& log);
 
 }  // namespace kente

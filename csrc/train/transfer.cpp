@@ -18,8 +18,7 @@ void move_tensor(const TensorMove& move, const StorageDomains& domains, Communic
   int64_t good = 0;
   for (const int holder : move.holders) {
     const int domain = domains.domain_of[static_cast<size_t>(holder)];
-    const bool sees_it =
-        std::binary_search(move.domains.begin(), move.domains.end(), domain);
+    const bool sees_it = std::binary_search(move.domains.begin(), move.domains.end(), domain);
     if (sees_it) {
       if (holder == me) read(move.own);
     } else if (source == me) {
@@ -30,15 +29,17 @@ void move_tensor(const TensorMove& move, const StorageDomains& domains, Communic
       world.isend({.data = &good, .count = 1, .dtype = DType::kI64}, holder, kStatusTag)
           ->wait(deadline);
       if (good)
-        world.isend({.data = bytes.data(), .count = move.bytes, .dtype = DType::kU8}, holder,
-                    kBytesTag)
+        world
+            .isend({.data = bytes.data(), .count = move.bytes, .dtype = DType::kU8}, holder,
+                   kBytesTag)
             ->wait(deadline);
     } else if (holder == me) {
       int64_t sent = 0;
       world.irecv({.data = &sent, .count = 1, .dtype = DType::kI64}, source, kStatusTag)
           ->wait(deadline);
       if (sent)
-        world.irecv({.data = move.own, .count = move.bytes, .dtype = DType::kU8}, source, kBytesTag)
+        world
+            .irecv({.data = move.own, .count = move.bytes, .dtype = DType::kU8}, source, kBytesTag)
             ->wait(deadline);
     }
   }

@@ -30,8 +30,7 @@ Validation::Validation(const Recipe& recipe, const Mesh& mesh, Communicator& wor
   pieces_.resize(static_cast<size_t>(count));
   constexpr int64_t kFields = sizeof(Piece) / sizeof(int64_t);
   if (count > 0)
-    world
-        .broadcast({.data = pieces_.data(), .count = count * kFields, .dtype = DType::kI64}, root)
+    world.broadcast({.data = pieces_.data(), .count = count * kFields, .dtype = DType::kI64}, root)
         ->wait(deadline);
   world
       .broadcast({.data = bytes_per_token_.data(),

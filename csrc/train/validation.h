@@ -14,8 +14,9 @@
 
 namespace kente {
 
-/// Loss on held-back documents. The work is cut into grains of one source each and dealt out to the replicas; sums are
-/// integers, so the result is the same on every plan that computes the same bits.
+/// Loss on held-back documents. The work is cut into grains of one source each and dealt out to the
+/// replicas; sums are integers, so the result is the same on every plan that computes the same
+/// bits.
 class Validation {
  public:
   /// A collective. Only ranks that read data open files.

@@ -8,11 +8,13 @@
 namespace kente {
 
 struct CommandResult {
-  int status = -1;     // exit status; 128 + signal if it was killed; 124 when it ran too long and was ended
+  int status =
+      -1;  // exit status; 128 + signal if it was killed; 124 when it ran too long and was ended
   std::string output;  // stdout and stderr
 };
 
-/// A shell command in a process group of its own; whatever is left of the group is killed when the object goes.
+/// A shell command in a process group of its own; whatever is left of the group is killed when the
+/// object goes.
 class Process {
  public:
   explicit Process(const std::string& command);
@@ -32,10 +34,12 @@ class Process {
 
 CommandResult run_command(const std::string& command, double seconds);
 
-/// The process that mpirun started as rank and whose command line contains text; empty if there is none.
+/// The process that mpirun started as rank and whose command line contains text; empty if there is
+/// none.
 std::optional<pid_t> find_rank(int rank, const std::string& text);
 
-/// "mpirun -n RANKS ..." with what a test machine needs: more ranks than cores, no binding, root allowed.
+/// "mpirun -n RANKS ..." with what a test machine needs: more ranks than cores, no binding, root
+/// allowed.
 std::string mpirun(int ranks);
 
 }  // namespace kente

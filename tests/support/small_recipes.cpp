@@ -19,8 +19,12 @@ Recipe small_recipe(ModelFamily family) {
   model.tie_word_embeddings = true;
   model.initializer_range = 0.02;
   recipe.data.sources = {{.id = "test", .digest = "", .weight = 1}};
-  recipe.optimizer = {.learning_rate = 3e-3, .beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8,
-                      .weight_decay = 0.1, .clip_norm = 1.0};
+  recipe.optimizer = {.learning_rate = 3e-3,
+                      .beta1 = 0.9,
+                      .beta2 = 0.95,
+                      .epsilon = 1e-8,
+                      .weight_decay = 0.1,
+                      .clip_norm = 1.0};
   recipe.lr = {.kind = LrSchedule::kCosine, .warmup_steps = 5, .decay_steps = 0, .min_ratio = 0.1};
   recipe.numerics.reduction = Reduction::kExact;
   recipe.steps = 30;

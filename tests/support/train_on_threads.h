@@ -16,8 +16,9 @@ struct ThreadedRun {
   std::vector<std::string> loss_bits() const;
 };
 
-/// Trains with one thread a rank. run_directories: one for all ranks, or one per rank (ranks then share nothing).
-/// on_step is called on every rank after each step; what a rank throws ends the run and is rethrown.
+/// Trains with one thread a rank. run_directories: one for all ranks, or one per rank (ranks then
+/// share nothing). on_step is called on every rank after each step; what a rank throws ends the run
+/// and is rethrown.
 struct ThreadedOptions {
   TrainOptions train;  // recipe, plan, data_directory, start, checkpoint_every
   std::vector<std::string> run_directories;
@@ -25,8 +26,8 @@ struct ThreadedOptions {
 };
 ThreadedRun train_on_threads(const ThreadedOptions& options, int ranks);
 
-/// Writes a source "test" that a small model can learn (each token mostly follows from the one before) and returns its
-/// digest.
+/// Writes a source "test" that a small model can learn (each token mostly follows from the one
+/// before) and returns its digest.
 std::string write_learnable_source(const std::string& directory, int64_t vocab_size);
 
 }  // namespace kente

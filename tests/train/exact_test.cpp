@@ -15,7 +15,8 @@ class Exact : public testing::Test {
   Exact() {
     options_.train.recipe = small_recipe(ModelFamily::kGpt2);
     Recipe& recipe = options_.train.recipe;
-    recipe.data.sources[0].digest = write_learnable_source(directory_.path(), recipe.model.vocab_size);
+    recipe.data.sources[0].digest =
+        write_learnable_source(directory_.path(), recipe.model.vocab_size);
     recipe.optimizer.clip_norm = 0.5;
     recipe.validation = {.every_steps = 10, .samples_per_source = 20};
     options_.train.data_directory = directory_.path();
@@ -60,7 +61,8 @@ TEST_F(Exact, EveryPlanGivesTheSameBitsWhileClippingActsAndTheLossFalls) {
   for (const auto& [name, plan] : plans()) {
     SCOPED_TRACE(name);
     int ranks = 0;
-    for (const ReplicaPlan& replica : plan.replicas) ranks += static_cast<int>(replica.stages.size());
+    for (const ReplicaPlan& replica : plan.replicas)
+      ranks += static_cast<int>(replica.stages.size());
     expect_same(train(plan, ranks), one);
   }
 }

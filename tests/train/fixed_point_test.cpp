@@ -49,18 +49,21 @@ TEST(FixedPoint, ASumIsWithinHalfAStepPerTermOfTheTrueOne) {
 }
 
 TEST(FixedPoint, RoundsToTheNearestStepAndBack) {
-  const std::vector<float> values = {0.0f, 1.0f, -1.0f, 0x1p-50f, -0x1p-50f, 0x1.8p-50f, 0x1p-52f, 3.25f};
+  const std::vector<float> values = {0.0f,      1.0f,       -1.0f,    0x1p-50f,
+                                     -0x1p-50f, 0x1.8p-50f, 0x1p-52f, 3.25f};
   std::vector<uint64_t> sum(values.size());
   accumulate_fixed(values.data(), sum.data(), static_cast<int64_t>(values.size()), 1);
   std::vector<float> back(values.size());
   fixed_to_float(sum.data(), back.data(), static_cast<int64_t>(values.size()));
-  EXPECT_EQ(back, (std::vector<float>{0.0f, 1.0f, -1.0f, 0x1p-50f, -0x1p-50f, 0x1p-49f, 0.0f, 3.25f}));
+  EXPECT_EQ(back,
+            (std::vector<float>{0.0f, 1.0f, -1.0f, 0x1p-50f, -0x1p-50f, 0x1p-49f, 0.0f, 3.25f}));
 }
 
 TEST(FixedPoint, NotFiniteAndTooLargeTermsArePoisonAndNeverAdded) {
   const float infinity = std::numeric_limits<float>::infinity();
   // 2^62 / 4 terms / 2^50 = 1024 is the first value refused.
-  const std::vector<float> values = {std::nanf(""), infinity, -infinity, 1024.0f, -1024.0f, 1023.9f};
+  const std::vector<float> values = {std::nanf(""), infinity, -infinity,
+                                     1024.0f,       -1024.0f, 1023.9f};
   std::vector<uint64_t> sum(values.size());
   EXPECT_EQ(accumulate_fixed(values.data(), sum.data(), static_cast<int64_t>(values.size()), 4), 5);
   for (size_t i = 0; i < 5; ++i) EXPECT_EQ(sum[i], 0u);
@@ -76,7 +79,8 @@ TEST(FixedNorm, IsTheNormAndAddsUpOverAnyCutAtBlocks) {
     add_squares(values.data() + block * kBlockElements, kBlockElements, parts);
   EXPECT_EQ(whole.high, parts.high);
   EXPECT_EQ(whole.low, parts.low);
-  const double truth = std::sqrt(std::inner_product(values.begin(), values.end(), values.begin(), 0.0));
+  const double truth =
+      std::sqrt(std::inner_product(values.begin(), values.end(), values.begin(), 0.0));
   EXPECT_NEAR(whole.root(), truth, 1e-6 * truth);
 }
 

@@ -88,8 +88,7 @@ TEST_F(Mpirun, SixWaysToRunOneRecipeGiveTheSameBits) {
   check("four_stages");
   run(mpirun(2) + train("two_replicas", plan("p11", plan_from_borders({{0, 6}, {0, 6}}, {8, 8}))));
   check("two_replicas");
-  run(mpirun(3) +
-      train("unequal", plan("p21", plan_from_borders({{0, 4, 6}, {0, 6}}, {12, 4}))));
+  run(mpirun(3) + train("unequal", plan("p21", plan_from_borders({{0, 4, 6}, {0, 6}}, {12, 4}))));
   check("unequal");
 
   {

@@ -14,7 +14,8 @@ TEST(LearningRate, WarmsUpFromZeroThenFollowsEachScheduleDownToItsFloor) {
   Recipe recipe = small_recipe(ModelFamily::kGpt2);
   recipe.steps = 100;
   recipe.optimizer.learning_rate = 1.0;
-  recipe.lr = {.kind = LrSchedule::kCosine, .warmup_steps = 10, .decay_steps = 20, .min_ratio = 0.1};
+  recipe.lr = {
+      .kind = LrSchedule::kCosine, .warmup_steps = 10, .decay_steps = 20, .min_ratio = 0.1};
   EXPECT_DOUBLE_EQ(learning_rate(recipe, 1), 0.1);
   EXPECT_DOUBLE_EQ(learning_rate(recipe, 10), 1.0);
   EXPECT_NEAR(learning_rate(recipe, 55), 0.55, 1e-12);
