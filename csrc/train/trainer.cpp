@@ -71,6 +71,23 @@ std::string make_run_id(Communicator& world, const Deadline& deadline) {
   return hex64(id);
 }
 
+/// The recipe with every source's digest, so that a resumed run notices other text. A rank that
+/// reads data looks them up for all.
+Recipe resolve_sources(const TrainOptions& options, Communicator& world, const Deadline& deadline) {
+  const Mesh mesh = make_mesh(options.recipe, options.plan, world.size());
+  const int reader = mesh.replicas.front().chunks.front().rank;
+  Recipe recipe = options.recipe;
+  together(
+      world,
+      [&] {
+        if (world.rank() == reader) recipe = with_source_digests(recipe, options.data_directory);
+      },
+      deadline);
+  const std::string mine = world.rank() == reader ? to_text(recipe) : "";
+  const auto all = all_gather_text(world, mine, deadline);
+  return parse_recipe(all[static_cast<size_t>(reader)], "the resolved recipe");
+}
+
 /// Refuses a fresh start over an old run: nothing is ever overwritten silently.
 void check_run_directory(const TrainOptions& options, FileSystem& files) {
   if (options.start == StartMode::kFresh && files.exists(options.run_directory + "/run.jsonl"))
@@ -254,8 +271,10 @@ TrainResult train(const TrainOptions& options, Communicator& world, FileSystem& 
   agree_on_everything(options, world, deadline);
   together(
       world, [&] { check_run_directory(options, files); }, deadline);
+  TrainOptions resolved = options;
+  resolved.recipe = resolve_sources(options, world, deadline);
   // Later than the check on every rank: ranks may share the directory.
-  Trainer trainer(options, world, files, log);
+  Trainer trainer(resolved, world, files, log);
   return trainer.run();
 }
 

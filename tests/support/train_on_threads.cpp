@@ -11,7 +11,6 @@
 
 #include "comm/local.h"
 #include "csrc/base/log_file.h"
-#include "csrc/base/rng.h"
 #include "csrc/train/gather.h"
 #include "tests/support/token_files.h"
 
@@ -70,25 +69,8 @@ ThreadedRun train_on_threads(const ThreadedOptions& options, int ranks) {
 }
 
 std::string write_learnable_source(const std::string& directory, int64_t vocab_size) {
-  const auto documents = [&](uint64_t stream, int64_t count) {
-    std::vector<std::vector<int32_t>> made;
-    for (int64_t d = 0; d < count; ++d) {
-      std::vector<int32_t> document;
-      auto token = static_cast<int32_t>(d % (vocab_size - 1));
-      for (int64_t t = 0; t < 40; ++t) {
-        const uint64_t r =
-            random_bits(7, RngUse::kTest, stream, static_cast<uint64_t>(d * 1000 + t)) % 10;
-        // Nine times of ten a fixed successor, else a jump.
-        token = static_cast<int32_t>((r < 9 ? token * 5 + 3 : token + 17) %
-                                     static_cast<int32_t>(vocab_size - 1)) +
-                1;
-        document.push_back(token);
-      }
-      made.push_back(std::move(document));
-    }
-    return made;
-  };
-  return write_source(directory, "test", documents(1, 200), documents(2, 12), vocab_size);
+  return write_source(directory, "test", learnable_documents(1, 200, 40, vocab_size),
+                      learnable_documents(2, 12, 40, vocab_size), vocab_size);
 }
 
 }  // namespace kente

@@ -5,6 +5,7 @@
 #include "csrc/base/errors.h"
 #include "tests/support/small_recipes.h"
 #include "tests/support/temporary_directory.h"
+#include "tests/support/token_files.h"
 #include "tests/support/train_on_threads.h"
 
 namespace kente {
@@ -126,6 +127,22 @@ TEST_F(Exact, RanksThatShareNoDirectoryResumeOnAnotherPlan) {
   const ThreadedRun resumed = train_on_threads(options_, 3);
   EXPECT_EQ(resumed.result.resumed_from, 14);
   EXPECT_EQ(resumed.result.parameters_sha256, undisturbed.result.parameters_sha256);
+}
+
+TEST_F(Exact, ARunWhoseRecipeNamedNoDigestIsNotResumedOnOtherText) {
+  Recipe& recipe = options_.train.recipe;
+  recipe.data.sources[0].digest.clear();
+  recipe.steps = 2;
+  recipe.validation = {};
+  recipe.lr.warmup_steps = 1;
+  train(plan_from_borders({{0, 6}}, {16}), 1);
+  options_.train.start = StartMode::kResume;
+  EXPECT_NO_THROW(train_on_threads(options_, 1));
+  const TemporaryDirectory other;
+  write_source(other.path(), "test", learnable_documents(3, 200, 40, recipe.model.vocab_size),
+               learnable_documents(4, 12, 40, recipe.model.vocab_size), recipe.model.vocab_size);
+  options_.train.data_directory = other.path();
+  EXPECT_THROW(train_on_threads(options_, 1), UsageError);
 }
 
 TEST_F(Exact, FastRepeatsItsBitsOnTheSamePlanAndAcrossAResume) {
