@@ -127,18 +127,13 @@ double max_over_ranks(Communicator& world, double value) {
 double ideal_seconds(const Trainee& trainee, Communicator& world,
                      const std::vector<TimelineSpan>& mine) {
   std::map<std::pair<int, std::string>, double> compute;
-  double optimizer = 1e9;
   for (const std::string& text : all_gather_text(world, to_json(mine), Deadline::after_seconds(60)))
     for (const TimelineSpan& span : parse_timeline(text, "a rank's timeline")) {
       if (span.kind == TimelineSpan::kCompute)
         compute[{span.rank, span.label}] += span.end - span.begin;
-      // Step waits for the slowest rank's gradients; the rank that came last shows the work alone.
-      if (span.label == to_string(Action{.kind = ActionKind::kStep}))
-        optimizer = std::min(optimizer, span.end - span.begin);
     }
   ActionCosts costs;
   costs.seconds = [&](int rank, const Action& action) {
-    if (action.kind == ActionKind::kStep) return optimizer;
     const auto found = compute.find({rank, to_string(action)});
     return found == compute.end() ? 0.0 : found->second;
   };

@@ -138,7 +138,8 @@ void PipeRunner::carry_out(const Action& action, const Hooks& hooks) {
     case ActionKind::kReduceBucket:
       return hooks.reduce(action.bucket);
     case ActionKind::kStep:
-      return hooks.step();
+      step_waited_until_ns_ = hooks.step();
+      return;
     case ActionKind::kRecvActivation:
     case ActionKind::kRecvGradient:
       break;
@@ -234,26 +235,31 @@ void PipeRunner::start_send(const Action& action, const at::Tensor& tensor) {
 }
 
 void PipeRunner::record(const Action& action, int64_t begin_ns) {
-  TimelineSpan span;
-  span.rank = world_.rank();
-  span.label = to_string(action);
+  const std::string label = to_string(action);
   switch (action.kind) {
     case ActionKind::kRecvActivation:
     case ActionKind::kRecvGradient:
-      span.kind = TimelineSpan::kWait;
-      break;
+      return record(label, TimelineSpan::kWait, begin_ns, now_ns());
     case ActionKind::kSendActivation:
     case ActionKind::kSendGradient:
     case ActionKind::kReduceBucket:
-      span.kind = TimelineSpan::kComm;
-      break;
+      return record(label, TimelineSpan::kComm, begin_ns, now_ns());
+    case ActionKind::kStep:
+      // Gradients and votes of slower ranks first, then the optimizer.
+      record("wait", TimelineSpan::kWait, begin_ns, step_waited_until_ns_);
+      return record(label, TimelineSpan::kCompute, step_waited_until_ns_, now_ns());
     default:
-      span.kind = TimelineSpan::kCompute;
-      break;
+      return record(label, TimelineSpan::kCompute, begin_ns, now_ns());
   }
-  span.begin = static_cast<double>(begin_ns) * 1e-9;
-  span.end = static_cast<double>(now_ns()) * 1e-9;
-  spans_.push_back(std::move(span));
+}
+
+void PipeRunner::record(const std::string& label, TimelineSpan::Kind kind, int64_t begin_ns,
+                        int64_t end_ns) {
+  spans_.push_back({.rank = world_.rank(),
+                    .label = label,
+                    .kind = kind,
+                    .begin = static_cast<double>(begin_ns) * 1e-9,
+                    .end = static_cast<double>(end_ns) * 1e-9});
 }
 
 }  // namespace kente

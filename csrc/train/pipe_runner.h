@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -30,7 +31,8 @@ class PipeRunner {
   struct Hooks {
     GradSink* sink = nullptr;
     std::function<void(int bucket)> reduce;
-    std::function<void()> step;
+    /// Returns when its waiting for other ranks ended, on the clock of now_ns().
+    std::function<int64_t()> step;
     /// Head only: a micro-batch's sums, as they come.
     std::function<void(int micro_batch, const LossSums&)> loss;
   };
@@ -70,6 +72,7 @@ class PipeRunner {
   DType compute_of(int chunk) const;
   int tag(const Action& action, int part) const;
   void record(const Action& action, int64_t begin_ns);
+  void record(const std::string& label, TimelineSpan::Kind kind, int64_t begin_ns, int64_t end_ns);
 
   const Recipe& recipe_;
   const Mesh& mesh_;
@@ -93,6 +96,7 @@ class PipeRunner {
 
   bool recording_ = false;
   std::vector<TimelineSpan> spans_;
+  int64_t step_waited_until_ns_ = 0;
 };
 
 }  // namespace kente

@@ -45,13 +45,13 @@ StepReport Step::run(int64_t step, std::vector<MicroBatch> batches, bool want_st
     }
     for (const int64_t tokens : sums.tokens) vote.tokens += tokens;
   };
-  hooks.step = [&] { apply(step, vote, report); };
+  hooks.step = [&] { return apply(step, vote, report); };
   runner_.run(schedule_[static_cast<size_t>(world_.rank())], sizes_, std::move(batches), hooks);
   report.seconds = static_cast<double>(now_ns() - begin) * 1e-9;
   return report;
 }
 
-void Step::apply(int64_t step, Vote& vote, StepReport& report) {
+int64_t Step::apply(int64_t step, Vote& vote, StepReport& report) {
   const Deadline deadline = Deadline::after_seconds(timeout_seconds_);
   const FixedNorm mine = reducer_.finish(deadline);
   vote.poison += mine.poison;
@@ -60,6 +60,7 @@ void Step::apply(int64_t step, Vote& vote, StepReport& report) {
   constexpr int64_t kFields = sizeof(Vote) / sizeof(int64_t);
   world_.all_reduce({.data = &vote, .count = kFields, .dtype = DType::kI64}, ReduceOp::kSum)
       ->wait(deadline);
+  const int64_t waited_until = now_ns();
   if (vote.poison > 0 || vote.tokens == 0)
     throw UsageError("step " + std::to_string(step) + ": " + std::to_string(vote.poison) +
                      " gradients or losses are not finite or beyond what the reduction holds, " +
@@ -83,6 +84,7 @@ void Step::apply(int64_t step, Vote& vote, StepReport& report) {
                       report.lr, step);
     parameters_.refresh(group);
   }
+  return waited_until;
 }
 
 std::vector<LossSums> Step::evaluate(const std::vector<int>& counts,

@@ -50,7 +50,8 @@ class Step {
   struct Vote {
     int64_t loss = 0, tokens = 0, poison = 0, norm_high = 0, norm_low = 0, stop = 0;
   };
-  void apply(int64_t step, Vote& vote, StepReport& report);
+  /// Returns when the waiting for other ranks ended.
+  int64_t apply(int64_t step, Vote& vote, StepReport& report);
 
   const Recipe& recipe_;
   const Mesh& mesh_;
