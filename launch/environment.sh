@@ -47,7 +47,7 @@ logged() {
 # Compilers that run at once: one a core, but a file that sees ATen takes 1.5 GB.
 build_jobs() {
   local cores memory_gb
-  cores=$(nproc)
+  cores=$(env -u OMP_NUM_THREADS nproc)  # nproc would obey the one thread a rank gets
   memory_gb=$(awk '/^MemAvailable/ { print int($2 / 1500000) }' /proc/meminfo)
   [ "$memory_gb" -ge 1 ] || memory_gb=1
   echo $((cores < memory_gb ? cores : memory_gb))
