@@ -3,7 +3,7 @@
 //
 //   mpirun -n 2 --bind-to core build/cpu/bin/c4_pipeline > benchmarks/results/c4_pipeline.md
 //
-// 6.9M GPT-2 shape (V 8192, T 256, D 256, L 6, H 8), fp32, micro-batches of 2 x 256 tokens, m
+// 6.9M GPT-2 shape (V 8192, T 256, D 256, L 6, H 8), fp32, micro-batches of 1 x 256 tokens, m
 // micro-batches a step, one thread a rank. In each of the pairs a pipelined step and an independent
 // step (every rank trains the whole model alone) take turns, so that both meet the same noise.
 #include <ATen/Context.h>
@@ -28,9 +28,9 @@
 namespace kente {
 namespace {
 
-constexpr int kPairs = 11;
-constexpr int kWarmUp = 2;
-constexpr int64_t kSamplesPerMicroBatch = 2;
+constexpr int kPairs = 7;
+constexpr int kWarmUp = 1;
+constexpr int64_t kSamplesPerMicroBatch = 1;
 
 Recipe shape_6_9m(int64_t micro_batches) {
   Recipe recipe;

@@ -49,7 +49,7 @@ std::string event_json(const std::string& kind, int64_t step, const std::string&
 /// One rank's step as it happened: for the timeline picture. Seconds from the step's common start.
 struct TimelineSpan {
   int rank = 0;
-  std::string label;  // "F0", "B2", "W2", "send", "wait", "reduce", "step"
+  std::string label;  // an action of the schedule: "F0.0", "BI2.0", "BW2.0", "S"
   enum Kind { kCompute, kWait, kComm } kind = kCompute;
   double begin = 0, end = 0;
 };

@@ -18,16 +18,10 @@ std::string px(double value) { return fixed_text(value, 1); }
 std::string class_of(const TimelineSpan& span) {
   if (span.kind == TimelineSpan::kWait) return "wait";
   if (span.kind == TimelineSpan::kComm) return "comm";
-  switch (span.label.empty() ? ' ' : span.label[0]) {
-    case 'F':
-      return "fwd";
-    case 'B':
-      return "bwd";
-    case 'W':
-      return "wgt";
-    default:
-      return "other";
-  }
+  if (span.label.starts_with("F")) return "fwd";
+  if (span.label.starts_with("BI")) return "bwd";
+  if (span.label.starts_with("BW")) return "wgt";
+  return "other";
 }
 
 /// The spans worth drawing: the longest ones where there are too many, in order of time.

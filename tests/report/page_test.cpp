@@ -23,6 +23,17 @@ size_t count(const std::string& text, const std::string& what) {
   return found;
 }
 
+TEST(Page, ColoursTheSchedulesOwnActionsByTheirPass) {
+  const auto picture = [](const std::string& label, TimelineSpan::Kind kind) {
+    return timeline_svg({{0, label, kind, 0.0, 1.0}}, 600);
+  };
+  EXPECT_THAT(picture("F2.0", TimelineSpan::kCompute), HasSubstr("\"span fwd\""));
+  EXPECT_THAT(picture("BI2.0", TimelineSpan::kCompute), HasSubstr("\"span bwd\""));
+  EXPECT_THAT(picture("BW2.0", TimelineSpan::kCompute), HasSubstr("\"span wgt\""));
+  EXPECT_THAT(picture("S", TimelineSpan::kCompute), HasSubstr("\"span other\""));
+  EXPECT_THAT(picture("RA2.0<1", TimelineSpan::kWait), HasSubstr("\"span wait\""));
+}
+
 TEST(Page, ShowsEveryPartOfARun) {
   const std::string page = report_html(synthetic_run(200));
   for (const char* part : {"final loss",
@@ -43,7 +54,7 @@ TEST(Page, ShowsEveryPartOfARun) {
                            "recipe.textproto",
                            "checkpoint step 40",
                            ">F0<",
-                           ">W5<",
+                           ">BW5<",
                            "prefers-color-scheme: dark"})
     EXPECT_THAT(page, HasSubstr(part));
 }

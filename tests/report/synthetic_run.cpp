@@ -42,8 +42,8 @@ void add_lane(std::vector<TimelineSpan>& timeline, int rank, int micro_batches, 
   }
   add("wait", TimelineSpan::kWait, 0.12 - offset);
   for (int m = 0; m < micro_batches; ++m) {
-    add("B" + std::to_string(m), TimelineSpan::kCompute, 0.05);
-    add("W" + std::to_string(m), TimelineSpan::kCompute, 0.045);
+    add("BI" + std::to_string(m), TimelineSpan::kCompute, 0.05);
+    add("BW" + std::to_string(m), TimelineSpan::kCompute, 0.045);
     add("send", TimelineSpan::kComm, 0.004);
   }
   add("reduce", TimelineSpan::kComm, 0.06);
