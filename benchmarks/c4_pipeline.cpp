@@ -151,7 +151,9 @@ void measure(Communicator& world, int64_t micro_batches, ScheduleKind kind) {
   for (ReplicaPlan& replica : plan.replicas) replica.grains_per_micro_batch = 1;
   Trainee pipeline(recipe, plan, world);
   const auto alone = make_single();
-  Trainee independent(recipe, even_plan(recipe, 1, 1), *alone);
+  Plan single_plan = even_plan(recipe, 1, 1);
+  single_plan.replicas[0].grains_per_micro_batch = 1;
+  Trainee independent(recipe, single_plan, *alone);
   std::vector<double> overhead, share;
   for (int pair = -kWarmUp; pair < kPairs; ++pair) {
     world.barrier(Deadline::after_seconds(60));
@@ -169,7 +171,7 @@ void measure(Communicator& world, int64_t micro_batches, ScheduleKind kind) {
   if (world.rank() != 0) return;
   std::string split;
   for (const StagePlan& stage : plan.replicas[0].stages)
-    split += fmt::format("{}{}-{}", split.empty() ? "" : " | ", stage.layers[0].first,
+    split += fmt::format("{}{}-{}", split.empty() ? "" : " + ", stage.layers[0].first,
                          stage.layers[0].last);
   const auto [low, high] = std::minmax_element(overhead.begin(), overhead.end());
   fmt::print("| {} | {} | {} | {:.1f} % | {:.1f} .. {:.1f} % | {:.1f} % |\n",

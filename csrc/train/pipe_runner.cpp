@@ -92,6 +92,10 @@ void PipeRunner::run_forward(const ActionList& actions, const std::vector<int64_
 }
 
 void PipeRunner::run_actions(const ActionList& actions, const Hooks& hooks) {
+  for (size_t m = 0; m < batches_.size(); ++m)
+    KENTE_CHECK(batches_[m].samples == sizes_.at(m),
+                "micro-batch " + std::to_string(m) + " has " + std::to_string(batches_[m].samples) +
+                    " samples, the plan wants " + std::to_string(sizes_[m]));
   batches_.resize(sizes_.size());
   next_receive_ = 0;
   post_next_receive(actions);
