@@ -143,8 +143,13 @@ std::unique_ptr<Communicator> make_world(const Launched& launched,
 }
 
 void print_result(const TrainFlags& flags, const TrainResult& result) {
-  std::printf("step %lld, loss %.4f, parameters %s\n", static_cast<long long>(result.step),
-              static_cast<double>(result.loss), result.parameters_sha256.c_str());
+  if (result.step == result.resumed_from) {
+    std::printf("step %lld was the last one, nothing is left to train; parameters %s\n",
+                static_cast<long long>(result.step), result.parameters_sha256.c_str());
+  } else {
+    std::printf("step %lld, loss %.4f, parameters %s\n", static_cast<long long>(result.step),
+                static_cast<double>(result.loss), result.parameters_sha256.c_str());
+  }
   if (result.stopped)
     std::printf("stopped by order; continue with: kente train --resume --out %s\n",
                 flags.out.c_str());
