@@ -30,6 +30,12 @@ at::Tensor take(std::map<std::pair<int, int>, at::Tensor>& from, std::pair<int, 
 
 }  // namespace
 
+double padded_tokens(const Recipe& recipe) {
+  int64_t padded = 1;
+  while (padded < recipe.global_batch_tokens) padded *= 2;
+  return static_cast<double>(padded);
+}
+
 PipeRunner::PipeRunner(const Recipe& recipe, const Mesh& mesh, const Plan& plan,
                        Communicator& world, const Parameters& parameters, double timeout_seconds)
     : recipe_(recipe),
@@ -38,8 +44,6 @@ PipeRunner::PipeRunner(const Recipe& recipe, const Mesh& mesh, const Plan& plan,
       world_(world),
       timeout_seconds_(timeout_seconds),
       replica_(mesh.replica_of(world.rank())) {
-  int64_t padded = 1;
-  while (padded < recipe.global_batch_tokens) padded *= 2;
   for (const int index : mesh.chunks_of(world.rank())) {
     const MeshChunk& at =
         mesh.replicas[static_cast<size_t>(replica_)].chunks[static_cast<size_t>(index)];
@@ -49,7 +53,7 @@ PipeRunner::PipeRunner(const Recipe& recipe, const Mesh& mesh, const Plan& plan,
     options.compute = stage.compute;
     options.recompute = stage.recompute;
     options.stop_at_documents = recipe.data.stop_at_documents;
-    options.loss_seed = 1.0 / static_cast<double>(padded);
+    options.loss_seed = 1.0 / padded_tokens(recipe);
     options.grain_samples = recipe.grain_samples;
     auto chunk = std::make_unique<Chunk>(recipe.model, at.layers, options, parameters);
     chunk->on_progress([this] { world_.progress(); });
@@ -112,10 +116,7 @@ void PipeRunner::run_actions(const ActionList& actions, const Hooks& hooks) {
     if (recording_) record(action, begin);
   }
   const Deadline deadline = Deadline::after_seconds(timeout_seconds_);
-  for (Send& send : sends_) {
-    send.data->wait(deadline);
-    if (send.fields) send.fields->wait(deadline);
-  }
+  for (Send& send : sends_) finish(send, deadline);
   sends_.clear();
 }
 
@@ -213,6 +214,11 @@ at::Tensor PipeRunner::finish_receive(const Action& action) {
   return node.mapped().tensor.to(scalar_type(compute_of(action.chunk)));
 }
 
+void PipeRunner::finish(Send& send, const Deadline& deadline) {
+  send.data->wait(deadline);
+  if (send.fields) send.fields->wait(deadline);
+}
+
 void PipeRunner::start_send(const Action& action, const at::Tensor& tensor) {
   const bool activation = action.kind == ActionKind::kSendActivation;
   std::erase_if(sends_, [](Send& send) {
@@ -220,9 +226,7 @@ void PipeRunner::start_send(const Action& action, const at::Tensor& tensor) {
   });
   // A schedule is free of deadlock even without buffers, so waiting here is safe; it bounds memory.
   while (sends_.size() >= kMostSends) {
-    const Deadline deadline = Deadline::after_seconds(timeout_seconds_);
-    sends_.front().data->wait(deadline);
-    if (sends_.front().fields) sends_.front().fields->wait(deadline);
+    finish(sends_.front(), Deadline::after_seconds(timeout_seconds_));
     sends_.erase(sends_.begin());
   }
   Send send;

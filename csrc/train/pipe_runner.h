@@ -18,6 +18,10 @@
 
 namespace kente {
 
+/// The smallest power of two that is at least the recipe's global_batch_tokens: dlogits are seeded
+/// with its inverse, and the optimizer multiplies by it again.
+double padded_tokens(const Recipe& recipe);
+
 /// Carries out a rank's list of actions: hands micro-batches through this rank's chunks and to its
 /// neighbours. Compute runs on the calling thread; sends and the next receive are under way
 /// meanwhile.
@@ -58,6 +62,7 @@ class PipeRunner {
     at::Tensor tensor;
     std::unique_ptr<Work> data, fields;
   };
+  static void finish(Send& send, const Deadline& deadline);
   enum class Mode { kTrain, kEvaluate };
 
   void run_actions(const ActionList& actions, const Hooks& hooks);

@@ -23,7 +23,6 @@ Step::Step(const Recipe& recipe, const Plan& plan, const Mesh& mesh, Communicato
   if (replica >= 0)
     for (const MeshMicroBatch& m : mesh.replicas[static_cast<size_t>(replica)].micro_batches)
       sizes_.push_back(m.grains * recipe.grain_samples);
-  while (padded_tokens_ < static_cast<double>(recipe.global_batch_tokens)) padded_tokens_ *= 2;
 }
 
 StepReport Step::run(int64_t step, std::vector<MicroBatch> batches, bool want_stop) {
@@ -67,8 +66,8 @@ int64_t Step::apply(int64_t step, Vote& vote, StepReport& report) {
                      std::to_string(vote.tokens) +
                      " targets; nothing was applied: lower optimizer.learning_rate, or clip");
 
-  // Gradients are sums over tokens times 1 / padded_tokens_; this makes them the mean over tokens.
-  const double to_mean = padded_tokens_ / static_cast<double>(vote.tokens);
+  // Gradients are sums over tokens times 1 / padded_tokens(); this makes them the mean over tokens.
+  const double to_mean = padded_tokens(recipe_) / static_cast<double>(vote.tokens);
   const FixedNorm total{.high = vote.norm_high, .low = vote.norm_low};
   report.tokens = vote.tokens;
   report.loss = static_cast<float>(fixed_to_loss(vote.loss) / static_cast<double>(vote.tokens));

@@ -61,7 +61,6 @@ class Step {
   const double timeout_seconds_;
   std::vector<ActionList> schedule_;
   std::vector<int64_t> sizes_;  // samples per micro-batch of this rank's replica
-  double padded_tokens_ = 1;    // dlogits are seeded with its inverse
   GradReducer reducer_;
   PipeRunner runner_;
 };
