@@ -13,16 +13,6 @@ namespace {
 
 constexpr int kRecipeVersion = 1;
 
-ModelFamily family_of(proto::Model::ModelType type) {
-  if (type == proto::Model::llama) return ModelFamily::kLlama;
-  return type == proto::Model::qwen2 ? ModelFamily::kQwen2 : ModelFamily::kGpt2;
-}
-
-proto::Model::ModelType type_of(ModelFamily family) {
-  if (family == ModelFamily::kLlama) return proto::Model::llama;
-  return family == ModelFamily::kQwen2 ? proto::Model::qwen2 : proto::Model::gpt2;
-}
-
 LrSchedule schedule_of(proto::LearningRate::Kind kind) {
   switch (kind) {
     case proto::LearningRate::CONSTANT:
@@ -158,6 +148,16 @@ void put_training(const Recipe& recipe, proto::Recipe& out) {
 }
 
 }  // namespace
+
+ModelFamily family_of(proto::Model_ModelType type) {
+  if (type == proto::Model::llama) return ModelFamily::kLlama;
+  return type == proto::Model::qwen2 ? ModelFamily::kQwen2 : ModelFamily::kGpt2;
+}
+
+proto::Model_ModelType type_of(ModelFamily family) {
+  if (family == ModelFamily::kLlama) return proto::Model::llama;
+  return family == ModelFamily::kQwen2 ? proto::Model::qwen2 : proto::Model::gpt2;
+}
 
 DType dtype_of(proto::Precision precision) {
   return precision == proto::BF16 ? DType::kBF16 : DType::kF32;
