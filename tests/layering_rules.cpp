@@ -107,8 +107,9 @@ std::optional<std::string> foreign_fault(std::string_view path, std::string_view
   if (starts_with_any(target, {"fmt/", "spdlog/"}))
     return only(from != "cuda" && source, "belongs into a .cpp");
   if (starts_with_any(target, {"nlohmann/", "simdjson", "zstd", "ctemplate/"}))
-    return only(from != "csrc/base" && from != "cuda" && !is_front_end(path),
-                "is not for base, cuda/ or the front end");
+    return only((from != "csrc/base" || path.starts_with("csrc/base/strict_json")) &&
+                    from != "cuda" && !is_front_end(path),
+                "is not for base but strict_json, cuda/ or the front end");
   if (target.starts_with("CLI/")) return only(from == "launch" || testing, "belongs into launch/");
   if (starts_with_any(target, {"gtest/", "gmock/"})) return only(testing, "belongs into tests/");
   if (target.starts_with("benchmark/")) return only(testing, "belongs into benchmarks/");

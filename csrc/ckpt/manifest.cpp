@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <array>
 #include <functional>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "csrc/base/errors.h"
 #include "csrc/base/hash.h"
+#include "csrc/base/strict_json.h"
+#include "csrc/ckpt/json_reader.h"
 #include "csrc/ckpt/safetensors.h"
-#include "csrc/ckpt/strict_json.h"
 
 namespace kente {
 namespace {

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <array>
+#include <nlohmann/json.hpp>
 #include <numeric>
 #include <set>
 
 #include "csrc/base/errors.h"
-#include "csrc/ckpt/strict_json.h"
+#include "csrc/base/strict_json.h"
+#include "csrc/ckpt/json_reader.h"
 
 namespace kente {
 namespace {

@@ -2,67 +2,13 @@
 
 #include <array>
 #include <charconv>
-#include <cmath>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <string>
-#include <vector>
-
-#include "csrc/base/errors.h"
 
 namespace kente {
 namespace {
 
 using nlohmann::json;
-
-constexpr size_t kMaxDepth = 32;
-
-/// Walks the text without building it: refuses what the library itself would let through.
-class StrictChecker : public nlohmann::json_sax<json> {
- public:
-  explicit StrictChecker(const std::string& file) : file_(file) {}
-
-  bool null() override { return true; }
-  bool boolean(bool) override { return true; }
-  bool number_integer(number_integer_t) override { return true; }
-  bool number_unsigned(number_unsigned_t) override { return true; }
-  bool number_float(number_float_t value, const string_t& text) override {
-    if (!std::isfinite(value)) throw FormatError(file_, -1, "number out of range: " + text);
-    return true;
-  }
-  bool string(string_t&) override { return true; }
-  bool binary(binary_t&) override { return true; }
-  bool start_object(size_t) override { return open(); }
-  bool start_array(size_t) override { return open(); }
-  bool end_object() override { return close(); }
-  bool end_array() override { return close(); }
-  bool key(string_t& name) override {
-    if (!keys_.back().insert(name).second)
-      throw FormatError(file_, -1,
-                        "key " + json(name).dump(-1, ' ', true) +
-                            " is given twice; the file is damaged or made by hand");
-    return true;
-  }
-  bool parse_error(size_t position, const std::string&, const json::exception&) override {
-    throw FormatError(file_, static_cast<int64_t>(position),
-                      "not JSON; make the source again with kente data prepare");
-  }
-
- private:
-  bool open() {
-    if (keys_.size() == kMaxDepth)
-      throw FormatError(file_, -1, "nested deeper than " + std::to_string(kMaxDepth) + " levels");
-    keys_.emplace_back();
-    return true;
-  }
-  bool close() {
-    keys_.pop_back();
-    return true;
-  }
-
-  const std::string& file_;
-  std::vector<std::set<std::string>> keys_;  // of the objects that are open
-};
 
 void put_string(const std::string& text, std::string& out) {
   constexpr char kHex[] = "0123456789abcdef";
@@ -159,12 +105,6 @@ void put(const json& value, std::string& out) {
 }
 
 }  // namespace
-
-json parse_strict_json(const std::string& text, const std::string& file) {
-  StrictChecker checker(file);
-  json::sax_parse(text, &checker);
-  return json::parse(text);
-}
 
 std::string canonical_json(const json& value) {
   std::string out;

@@ -8,6 +8,7 @@
 #include "csrc/base/errors.h"
 #include "csrc/base/file_system.h"
 #include "csrc/base/hash.h"
+#include "csrc/base/strict_json.h"
 #include "csrc/data/canonical_json.h"
 
 namespace kente {
@@ -115,7 +116,8 @@ SourceManifest read_manifest(const std::string& directory, const std::string& id
   if (!posix_file_system()->exists(path))
     throw UsageError(path + ": there is no source \"" + id +
                      "\" here; make it with kente data prepare, or say --data DIR");
-  const json object = parse_strict_json(read_text_file(path, kMaxManifestBytes), path);
+  const json object = parse_strict_json(read_text_file(path, kMaxManifestBytes), path,
+                                        {.values_are = JsonValues::kAny});
   const Fields fields(object, path, "");
   const int64_t version = fields.integer("kente_source", 1, std::numeric_limits<int64_t>::max());
   if (version > kManifestVersion)

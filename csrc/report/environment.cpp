@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "csrc/base/errors.h"
-#include "csrc/report/strict_json.h"
+#include "csrc/report/json_fields.h"
 
 namespace kente {
 namespace {

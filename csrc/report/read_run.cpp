@@ -9,7 +9,7 @@
 
 #include "csrc/base/errors.h"
 #include "csrc/report/run_record.h"
-#include "csrc/report/strict_json.h"
+#include "csrc/report/json_fields.h"
 
 namespace kente {
 namespace {

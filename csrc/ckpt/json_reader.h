@@ -2,27 +2,12 @@
 
 #include <cstdint>
 #include <initializer_list>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
 namespace kente {
-
-/// What hostile JSON may cost.
-struct JsonLimits {
-  int64_t bytes = 64 << 20;
-  int depth = 32;
-  int64_t values = 8 << 20;
-  int64_t offset = 0;  // where the text begins in its file, for messages
-};
-
-/// Parses JSON of which no key is given twice in an object and every number is an unsigned 64-bit
-/// integer. The limits are checked before anything is allocated for the document. Throws
-/// FormatError{file, offset}.
-nlohmann::json parse_strict_json(std::string_view text, const std::string& file,
-                                 const JsonLimits& limits);
 
 /// Typed access to a parsed document. Every failure is a FormatError that names file and the
 /// field's path.

@@ -1,44 +1,24 @@
-#include "csrc/report/strict_json.h"
+#include "csrc/report/json_fields.h"
 
 #include <cmath>
-#include <limits>
-#include <set>
-#include <vector>
+
+#include "csrc/base/errors.h"
+#include "csrc/base/strict_json.h"
 
 namespace kente {
 namespace {
 
 using Json = nlohmann::json;
-constexpr int kDepthCap = 32;
-
-/// What a parse callback saw that is not allowed.
-struct Watch {
-  std::vector<std::set<std::string>> keys;  // of the objects that are open
-  bool refused = false;
-
-  bool operator()(int depth, Json::parse_event_t event, Json& parsed) {
-    if (depth > kDepthCap) refused = true;
-    if (event == Json::parse_event_t::object_start) keys.emplace_back();
-    if (event == Json::parse_event_t::object_end) keys.pop_back();
-    if (event == Json::parse_event_t::key && !keys.back().insert(parsed.get<std::string>()).second)
-      refused = true;
-    return !refused || event == Json::parse_event_t::key;
-  }
-};
+constexpr int64_t kMostBytes = int64_t{1} << 30;
 
 }  // namespace
 
 std::optional<Json> parse_record(std::string_view text) {
-  Watch watch;
-  // The second argument is a std::function, which copies what it is given: hand it a reference.
-  const Json parsed = Json::parse(
-      text,
-      [&watch](int depth, Json::parse_event_t event, Json& value) {
-        return watch(depth, event, value);
-      },
-      false);
-  if (parsed.is_discarded() || watch.refused) return std::nullopt;
-  return parsed;
+  try {
+    return parse_strict_json(text, "", {.bytes = kMostBytes, .values_are = JsonValues::kAny});
+  } catch (const FormatError&) {
+    return std::nullopt;
+  }
 }
 
 std::string text_at(const Json& object, const char* key) {

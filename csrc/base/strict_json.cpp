@@ -1,7 +1,9 @@
-#include "csrc/ckpt/strict_json.h"
+#include "csrc/base/strict_json.h"
 
+#include <cmath>
+#include <cstddef>
 #include <iterator>
-#include <limits>
+#include <nlohmann/json.hpp>
 #include <set>
 #include <vector>
 
@@ -44,11 +46,15 @@ class Checker : public nlohmann::json_sax<nlohmann::json> {
   explicit Checker(const JsonLimits& limits) : limits_(limits) {}
   const std::string& refusal() const { return refusal_; }
 
-  bool null() override { return refuse("null is not allowed"); }
+  bool null() override { return strict_numbers() ? refuse("null is not allowed") : count(); }
   bool boolean(bool) override { return count(); }
-  bool number_integer(number_integer_t) override { return refuse("a negative number"); }
+  bool number_integer(number_integer_t) override {
+    return strict_numbers() ? refuse("a negative number") : count();
+  }
   bool number_unsigned(number_unsigned_t) override { return count(); }
-  bool number_float(number_float_t, const string_t& text) override {
+  bool number_float(number_float_t value, const string_t& text) override {
+    if (!strict_numbers())
+      return std::isfinite(value) ? count() : refuse("number out of range: " + text.substr(0, 40));
     return refuse("the number " + text.substr(0, 40) + " is not an unsigned 64-bit integer");
   }
   bool string(string_t&) override { return count(); }
@@ -56,7 +62,10 @@ class Checker : public nlohmann::json_sax<nlohmann::json> {
   bool start_object(std::size_t) override { return open(); }
   bool key(string_t& name) override {
     if (!keys_.back().insert(name).second)
-      return refuse("the key \"" + name.substr(0, 80) + "\" is given twice");
+      return refuse("the key " +
+                    nlohmann::json(name.substr(0, 80))
+                        .dump(-1, ' ', true, nlohmann::json::error_handler_t::replace) +
+                    " is given twice");
     return true;
   }
   bool end_object() override { return close(); }
@@ -67,6 +76,7 @@ class Checker : public nlohmann::json_sax<nlohmann::json> {
   }
 
  private:
+  bool strict_numbers() const { return limits_.values_are == JsonValues::kUnsigned; }
   bool refuse(const std::string& what) {
     refusal_ = what;
     return false;
@@ -107,58 +117,6 @@ nlohmann::json parse_strict_json(std::string_view text, const std::string& file,
                                  CountingIterator(end, &reached), &checker))
     throw FormatError(file, limits.offset + (reached - text.data()), checker.refusal());
   return nlohmann::json::parse(text);
-}
-
-void JsonReader::fail(const std::string& what) const {
-  throw FormatError(file_, -1, path_ + ": " + what);
-}
-
-void JsonReader::expect_keys(std::initializer_list<const char*> keys) const {
-  if (!value_.is_object()) fail("not an object");
-  for (const char* key : keys)
-    if (!value_.contains(key)) fail(std::string("lacks the key \"") + key + "\"");
-  if (value_.size() == keys.size()) return;
-  const std::set<std::string> known(keys.begin(), keys.end());
-  for (const auto& member : value_.items())
-    if (!known.contains(member.key())) fail("unknown key \"" + member.key().substr(0, 80) + "\"");
-}
-
-JsonReader JsonReader::at(const char* key) const {
-  if (!value_.is_object() || !value_.contains(key))
-    fail(std::string("lacks the key \"") + key + "\"");
-  return {value_.at(key), file_, path_ + "." + key};
-}
-
-std::vector<JsonReader> JsonReader::items() const {
-  if (!value_.is_array()) fail("not an array");
-  std::vector<JsonReader> items;
-  items.reserve(value_.size());
-  for (const auto& item : value_)
-    items.emplace_back(item, file_, path_ + "[" + std::to_string(items.size()) + "]");
-  return items;
-}
-
-std::vector<std::pair<std::string, JsonReader>> JsonReader::members() const {
-  if (!value_.is_object()) fail("not an object");
-  std::vector<std::pair<std::string, JsonReader>> members;
-  members.reserve(value_.size());
-  for (const auto& member : value_.items())
-    members.emplace_back(
-        member.key(), JsonReader(member.value(), file_, path_ + "." + member.key().substr(0, 80)));
-  return members;
-}
-
-std::string JsonReader::text() const {
-  if (!value_.is_string()) fail("not a string");
-  return value_.get<std::string>();
-}
-
-int64_t JsonReader::integer() const {
-  if (!value_.is_number_unsigned()) fail("not a number");
-  const uint64_t value = value_.get<uint64_t>();
-  if (value > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()))
-    fail(std::to_string(value) + " is too large");
-  return static_cast<int64_t>(value);
 }
 
 }  // namespace kente
