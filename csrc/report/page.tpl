@@ -74,6 +74,8 @@ tr:last-child td { border-bottom: 0; }
 td.bar { vertical-align: middle; } .bar { width: 22%; min-width: 90px; padding-right: 0; }
 .bar div { height: 7px; border-radius: 4px; margin-top: 3px; }
 .bar .ours { background: var(--blue); } .bar .theirs { background: var(--soft); opacity: .45; }
+.phases { width: 30%; min-width: 150px; } .phases div { display: flex; height: 12px; border-radius: 3px; overflow: hidden; }
+.compared tr:nth-child(even) td { border-bottom: 0; padding-bottom: 0; }
 code, pre { font: 12.5px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 .hex { font: 12px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; color: var(--soft); }
 pre { margin: 8px 0 0; padding: 12px 14px; background: var(--page); border-radius: 8px; overflow: auto; max-height: 460px; }
@@ -124,6 +126,13 @@ footer { margin-top: 22px; color: var(--soft); font-size: 13px; }
 <tr><td>{{RANK_NUMBER}}</td><td class="n">{{COMPUTE}}</td><td class="n">{{COMM}}</td><td class="n">{{WAIT}}</td></tr>{{/RANK}}
 </table></div>
 </section>{{/TIMELINE}}
+{{#COMPARED}}<section>
+<h2>Predicted and measured</h2><p>A step took {{MEASURED}}, the plan predicted {{PREDICTED}} from the cluster's profile: {{OFF}}. Below, where each rank's time went up to step {{STEP}}; the last column compares the time it was busy.</p>
+<div class="legend"><span><i class="fwd"></i>forward</span><span><i class="bwd"></i>backward, inputs</span><span><i class="wgt"></i>backward, weights</span><span><i class="other"></i>optimizer</span><span><i class="wait"></i>waiting</span></div>
+<div class="scroll"><table class="compared"><tr><th>rank</th><th></th><th class="phases"></th><th class="n">forward</th><th class="n">inputs</th><th class="n">weights</th><th class="n">optimizer</th><th class="n">waiting</th><th class="n">off by</th></tr>{{#ROW}}
+<tr><td>{{NAME}}</td><td class="soft">{{WHAT}}</td><td class="phases"><div class="wait"><i class="fwd" style="width:{{FORWARD_WIDTH}}%"></i><i class="bwd" style="width:{{INPUT_WIDTH}}%"></i><i class="wgt" style="width:{{WEIGHT_WIDTH}}%"></i><i class="other" style="width:{{OPTIMIZER_WIDTH}}%"></i></div></td><td class="n">{{FORWARD}}</td><td class="n">{{INPUT}}</td><td class="n">{{WEIGHT}}</td><td class="n">{{OPTIMIZER}}</td><td class="n">{{WAIT}}</td><td class="n"><b>{{BUSY_OFF}}</b></td></tr>{{/ROW}}
+</table></div>
+</section>{{/COMPARED}}
 {{#PLAN}}<section>
 <h2>The plan</h2><p>Who holds which layers. It says nothing about what is learned: any plan trains the same model.</p>
 <div class="scroll">{{PICTURE:none}}</div>

@@ -8,8 +8,8 @@
 #include <map>
 
 #include "csrc/base/errors.h"
-#include "csrc/report/run_record.h"
 #include "csrc/report/json_fields.h"
+#include "csrc/report/run_record.h"
 
 namespace kente {
 namespace {
@@ -60,6 +60,18 @@ std::optional<double> optional_at(const Json& json, const char* key) {
   return std::isfinite(value) ? std::optional<double>(value) : std::nullopt;
 }
 
+PhaseRecord read_phases(const Json& object, const char* key) {
+  PhaseRecord record;
+  const auto found = object.find(key);
+  if (found == object.end() || !found->is_object()) return record;
+  record.forward = number_at(*found, "forward");
+  record.backward_input = number_at(*found, "backward_input");
+  record.backward_weight = number_at(*found, "backward_weight");
+  record.optimizer = number_at(*found, "optimizer");
+  record.wait = number_at(*found, "wait");
+  return record;
+}
+
 StepRecord read_step(const Json& json) {
   StepRecord record;
   record.step = integer_at(json, "step");
@@ -77,6 +89,14 @@ StepRecord read_step(const Json& json) {
   if (samples.size() == 2 && samples[0].is_number_integer() && samples[1].is_number_integer()) {
     record.first_sample = samples[0].get<int64_t>();
     record.last_sample = samples[1].get<int64_t>();
+  }
+  for (const Json& entry : array_at(json, "ranks")) {
+    if (!entry.is_object()) continue;
+    const int64_t rank = std::clamp<int64_t>(integer_at(entry, "rank"), 0, 1 << 20);
+    record.ranks.push_back({.rank = static_cast<int>(rank),
+                            .device = text_at(entry, "device"),
+                            .measured = read_phases(entry, "measured"),
+                            .predicted = read_phases(entry, "predicted")});
   }
   return record;
 }

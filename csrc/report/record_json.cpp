@@ -31,6 +31,16 @@ const char* name_of(TimelineSpan::Kind kind) {
   return "";
 }
 
+Json phases(const PhaseRecord& record) {
+  Json json;
+  json["forward"] = number(record.forward);
+  json["backward_input"] = number(record.backward_input);
+  json["backward_weight"] = number(record.backward_weight);
+  json["optimizer"] = number(record.optimizer);
+  json["wait"] = number(record.wait);
+  return json;
+}
+
 }  // namespace
 
 std::string to_json(const StepRecord& record) {
@@ -49,6 +59,11 @@ std::string to_json(const StepRecord& record) {
   json["joules"] = number(record.joules);
   json["epoch"] = number(record.epoch);
   json["samples"] = {record.first_sample, record.last_sample};
+  for (const RankRecord& rank : record.ranks)
+    json["ranks"].push_back(Json{{"rank", rank.rank},
+                                 {"device", rank.device},
+                                 {"measured", phases(rank.measured)},
+                                 {"predicted", phases(rank.predicted)}});
   return line_of(json);
 }
 

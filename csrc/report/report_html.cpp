@@ -155,6 +155,53 @@ void add_timeline(Dictionary& page, const std::vector<TimelineSpan>& timeline) {
   }
 }
 
+std::string percent_off(double measured, double predicted) {
+  if (predicted <= 0) return "–";
+  const double percent = 100 * (measured / predicted - 1);
+  return (percent >= 0 ? "+" : "−") + fixed_text(std::abs(percent), 1) + " %";
+}
+
+/// kente bench names devices "rank-0"; a person's profile has names of its own.
+std::string rank_name(const RankRecord& rank) {
+  const std::string number = std::to_string(rank.rank);
+  return rank.device == "rank-" + number ? "rank " + number : "rank " + number + ", " + rank.device;
+}
+
+void add_comparison(Dictionary& page, const Comparison& compared) {
+  if (compared.step == 0) return;
+  Dictionary* section = page.AddSectionDictionary("COMPARED");
+  section->SetValue("STEP", std::to_string(compared.step));
+  section->SetValue("MEASURED", duration_text(compared.measured_seconds));
+  section->SetValue("PREDICTED", duration_text(compared.predicted_seconds));
+  section->SetValue("OFF", percent_off(compared.measured_seconds, compared.predicted_seconds));
+  double most = 1e-12;
+  for (const RankRecord& rank : compared.ranks)
+    most = std::max({most, rank.measured.busy() + rank.measured.wait,
+                     rank.predicted.busy() + rank.predicted.wait});
+  for (size_t i = 0; i < std::min(compared.ranks.size(), kRowsShown); ++i) {
+    const RankRecord& rank = compared.ranks[i];
+    for (const PhaseRecord* phases : {&rank.predicted, &rank.measured}) {
+      const bool measured = phases == &rank.measured;
+      Dictionary* row = section->AddSectionDictionary("ROW");
+      if (!measured) row->SetValue("NAME", cut(rank_name(rank), kNameShown));
+      row->SetValue("WHAT", measured ? "measured" : "predicted");
+      row->SetValue("FORWARD", duration_text(phases->forward));
+      row->SetValue("INPUT", duration_text(phases->backward_input));
+      row->SetValue("WEIGHT", duration_text(phases->backward_weight));
+      row->SetValue("OPTIMIZER", duration_text(phases->optimizer));
+      row->SetValue("WAIT", duration_text(phases->wait));
+      if (measured) row->SetValue("BUSY_OFF", percent_off(phases->busy(), rank.predicted.busy()));
+      const auto width = [&](const char* name, double seconds) {
+        row->SetValue(name, fixed_text(100 * std::max(0.0, seconds) / most, 2));
+      };
+      width("FORWARD_WIDTH", phases->forward);
+      width("INPUT_WIDTH", phases->backward_input);
+      width("WEIGHT_WIDTH", phases->backward_weight);
+      width("OPTIMIZER_WIDTH", phases->optimizer);
+    }
+  }
+}
+
 void add_plan(Dictionary& page, const RunRecord& run, const Environment& environment) {
   const std::string picture = plan_svg(environment.mesh, kWide);
   if (picture.empty() && run.plan_text.empty()) return;
@@ -227,6 +274,7 @@ std::string report_html(const RunRecord& run) {
   add_charts(page, run);
   add_validation(page, source_rows(run, environment));
   add_timeline(page, run.timeline);
+  add_comparison(page, compare_with_plan(run));
   add_plan(page, run, environment);
   add_data(page, environment);
   add_machine(page, environment);

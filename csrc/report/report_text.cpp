@@ -56,6 +56,29 @@ std::string sources(const std::vector<SourceRow>& rows) {
                     cells, {kL, kL, kL, kL, kR, kR, kR});
 }
 
+std::string comparison(const Comparison& compared) {
+  if (compared.step == 0) return "";
+  std::vector<Row> cells;
+  for (const RankRecord& rank : compared.ranks) {
+    const PhaseRecord& was = rank.measured;
+    const PhaseRecord& expected = rank.predicted;
+    const auto both = [](double measured, double predicted) {
+      return fixed_text(1e3 * measured, 1) + " / " + fixed_text(1e3 * predicted, 1);
+    };
+    cells.push_back({std::to_string(rank.rank), rank.device, both(was.forward, expected.forward),
+                     both(was.backward_input, expected.backward_input),
+                     both(was.backward_weight, expected.backward_weight),
+                     both(was.optimizer, expected.optimizer), both(was.wait, expected.wait)});
+  }
+  constexpr auto kL = Align::kLeft, kR = Align::kRight;
+  return "\nstep " + duration_text(compared.measured_seconds) + ", predicted " +
+         duration_text(compared.predicted_seconds) + " (" + fixed_text(100 * compared.off(), 1) +
+         " % off); milliseconds, measured / predicted, at step " + std::to_string(compared.step) +
+         "\n" +
+         text_table({"rank", "device", "forward", "inputs", "weights", "optimizer", "waiting"},
+                    cells, {kR, kL, kR, kR, kR, kR, kR});
+}
+
 std::string plan(const std::vector<Environment::Replica>& mesh) {
   if (mesh.empty()) return "";
   std::vector<Row> cells;
@@ -86,7 +109,8 @@ std::string report_text(const RunRecord& run) {
     if (std::isfinite(step.loss)) losses.emplace_back(static_cast<double>(step.step), step.loss);
   const std::string chart = text_chart(losses, "loss by step");
   if (!chart.empty()) text += "\n" + chart;
-  return text + sources(source_rows(run, environment)) + plan(environment.mesh);
+  return text + sources(source_rows(run, environment)) + plan(environment.mesh) +
+         comparison(compare_with_plan(run));
 }
 
 std::string report_json(const RunRecord& run) {
@@ -108,6 +132,11 @@ std::string report_json(const RunRecord& run) {
   json["validation_loss"] = number(summary.validation_loss);
   json["bits_per_byte"] = number(summary.bits_per_byte);
   json["byte_trigram_bits_per_byte"] = number(summary.trigram_bits_per_byte);
+  const Comparison compared = compare_with_plan(run);
+  json["predicted_seconds"] =
+      compared.predicted_seconds > 0 ? Json(compared.predicted_seconds) : Json(nullptr);
+  json["measured_seconds"] =
+      compared.measured_seconds > 0 ? Json(compared.measured_seconds) : Json(nullptr);
   json["sources"] = Json::array();
   for (const SourceRow& row : source_rows(run, environment)) {
     Json entry;

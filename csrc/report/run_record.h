@@ -9,6 +9,21 @@
 
 namespace kente {
 
+/// Where a rank's step went, in seconds.
+struct PhaseRecord {
+  double forward = 0, backward_input = 0, backward_weight = 0, optimizer = 0;
+  double wait = 0;  // messages, reductions, slower ranks
+
+  double busy() const { return forward + backward_input + backward_weight + optimizer; }
+};
+
+/// Measured beside predicted, an average over the steps since the last such record.
+struct RankRecord {
+  int rank = 0;
+  std::string device;  // the profile's id
+  PhaseRecord measured, predicted;
+};
+
 /// One line of run.jsonl. Fields are only ever added. A value that is not finite is written as
 /// null.
 struct StepRecord {
@@ -23,6 +38,8 @@ struct StepRecord {
   std::optional<double> predicted_seconds, joules;
   double epoch = 0;
   int64_t first_sample = 0, last_sample = 0;
+  /// Every tenth step of a run whose plan was made from a cluster profile; else empty, not written.
+  std::vector<RankRecord> ranks;
 };
 
 /// One line, without its newline.

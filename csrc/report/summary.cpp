@@ -95,6 +95,24 @@ std::vector<SourceRow> source_rows(const RunRecord& run, const Environment& envi
   return rows;
 }
 
+Comparison compare_with_plan(const RunRecord& run) {
+  Comparison found;
+  std::vector<double> seconds;
+  for (const StepRecord& step : run.steps) {
+    if (!step.predicted_seconds || *step.predicted_seconds <= 0) continue;
+    // A resumed run may have another plan: only steps of the newest one count.
+    if (*step.predicted_seconds != found.predicted_seconds) seconds.clear();
+    found.predicted_seconds = *step.predicted_seconds;
+    if (std::isfinite(step.seconds)) seconds.push_back(step.seconds);
+    if (step.ranks.empty()) continue;
+    found.step = step.step;
+    found.ranks = step.ranks;
+  }
+  found.measured_seconds = median(std::move(seconds)).value_or(0);
+  if (found.measured_seconds <= 0) found.step = 0;
+  return found;
+}
+
 std::vector<std::pair<double, double>> thin_out(
     const std::vector<std::pair<double, double>>& points, size_t buckets) {
   if (points.size() <= 2 * buckets || points.empty()) return points;

@@ -33,6 +33,17 @@ struct SourceRow {
 };
 std::vector<SourceRow> source_rows(const RunRecord& run, const Environment& environment);
 
+/// What the plan predicted beside what was measured: the last steps that were compared.
+struct Comparison {
+  int64_t step = 0;                                    // 0: nothing was compared
+  double measured_seconds = 0, predicted_seconds = 0;  // median of the run's steps; of the plan
+  std::vector<RankRecord> ranks;
+
+  /// Measured over predicted, less one.
+  double off() const { return measured_seconds / predicted_seconds - 1; }
+};
+Comparison compare_with_plan(const RunRecord& run);
+
 /// At most buckets * 2 of the points: each bucket's lowest and highest, in order, and both ends.
 std::vector<std::pair<double, double>> thin_out(
     const std::vector<std::pair<double, double>>& points, size_t buckets);

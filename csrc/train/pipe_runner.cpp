@@ -104,7 +104,7 @@ void PipeRunner::run_actions(const ActionList& actions, const Hooks& hooks) {
   next_receive_ = 0;
   post_next_receive(actions);
   for (const Action& action : actions) {
-    const int64_t begin = recording_ ? now_ns() : 0;
+    const int64_t begin = now_ns();
     if (is_receive(action)) {
       const at::Tensor tensor = finish_receive(action);
       auto& into = action.kind == ActionKind::kRecvActivation ? inputs_ : grads_;
@@ -113,7 +113,9 @@ void PipeRunner::run_actions(const ActionList& actions, const Hooks& hooks) {
     } else {
       carry_out(action, hooks);
     }
-    if (recording_) record(action, begin);
+    const int64_t end = now_ns();
+    if (mode_ == Mode::kTrain) clock_.add(action, begin, end, step_waited_until_ns_);
+    if (recording_) record(action, begin, end);
   }
   const Deadline deadline = Deadline::after_seconds(timeout_seconds_);
   for (Send& send : sends_) finish(send, deadline);
@@ -242,22 +244,22 @@ void PipeRunner::start_send(const Action& action, const at::Tensor& tensor) {
   sends_.push_back(std::move(send));
 }
 
-void PipeRunner::record(const Action& action, int64_t begin_ns) {
+void PipeRunner::record(const Action& action, int64_t begin_ns, int64_t end_ns) {
   const std::string label = to_string(action);
   switch (action.kind) {
     case ActionKind::kRecvActivation:
     case ActionKind::kRecvGradient:
-      return record(label, TimelineSpan::kWait, begin_ns, now_ns());
+      return record(label, TimelineSpan::kWait, begin_ns, end_ns);
     case ActionKind::kSendActivation:
     case ActionKind::kSendGradient:
     case ActionKind::kReduceBucket:
-      return record(label, TimelineSpan::kComm, begin_ns, now_ns());
+      return record(label, TimelineSpan::kComm, begin_ns, end_ns);
     case ActionKind::kStep:
       // Gradients and votes of slower ranks first, then the optimizer.
       record("wait", TimelineSpan::kWait, begin_ns, step_waited_until_ns_);
-      return record(label, TimelineSpan::kCompute, step_waited_until_ns_, now_ns());
+      return record(label, TimelineSpan::kCompute, step_waited_until_ns_, end_ns);
     default:
-      return record(label, TimelineSpan::kCompute, begin_ns, now_ns());
+      return record(label, TimelineSpan::kCompute, begin_ns, end_ns);
   }
 }
 

@@ -15,6 +15,7 @@
 #include "csrc/nn/chunk.h"
 #include "csrc/plan/schedule.h"
 #include "csrc/report/run_record.h"
+#include "csrc/train/phase_clock.h"
 
 namespace kente {
 
@@ -53,6 +54,9 @@ class PipeRunner {
   void record_spans(bool on) { recording_ = on; }
   std::vector<TimelineSpan> take_spans() { return std::exchange(spans_, {}); }
 
+  /// Where the time of run() goes, always on.
+  PhaseClock& clock() { return clock_; }
+
  private:
   struct Receive {
     at::Tensor tensor;  // in the boundary dtype
@@ -76,7 +80,7 @@ class PipeRunner {
   Chunk& chunk(int index) { return *chunks_.at(index); }
   DType compute_of(int chunk) const;
   int tag(const Action& action, int part) const;
-  void record(const Action& action, int64_t begin_ns);
+  void record(const Action& action, int64_t begin_ns, int64_t end_ns);
   void record(const std::string& label, TimelineSpan::Kind kind, int64_t begin_ns, int64_t end_ns);
 
   const Recipe& recipe_;
@@ -99,6 +103,7 @@ class PipeRunner {
   size_t next_receive_ = 0;                            // index into the actions
   std::vector<Send> sends_;
 
+  PhaseClock clock_;
   bool recording_ = false;
   std::vector<TimelineSpan> spans_;
   int64_t step_waited_until_ns_ = 0;

@@ -24,6 +24,14 @@ void RunDirectory::write_environment(const std::string& json) {
   write_text_file(files_, directory_ + "/environment.json", json);
 }
 
+void RunDirectory::write_cluster(const ClusterProfile& cluster) {
+  write_text_file(files_, directory_ + "/cluster.textproto", to_text(cluster));
+}
+
+void RunDirectory::write_measured_cluster(const ClusterProfile& cluster) {
+  write_text_file(files_, directory_ + "/cluster.measured.textproto", to_text(cluster));
+}
+
 void RunDirectory::write_timeline(const std::vector<TimelineSpan>& spans) {
   write_text_file(files_, directory_ + "/timeline.json", to_json(spans));
 }

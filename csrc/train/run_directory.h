@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "csrc/base/file_system.h"
+#include "csrc/config/cluster.h"
 #include "csrc/config/plan.h"
 #include "csrc/config/recipe.h"
 #include "csrc/report/run_record.h"
@@ -22,6 +23,10 @@ class RunDirectory {
   void write_inputs(const Recipe& recipe, const Plan& plan);
   /// environment.json, see csrc/report/run_record.h for its fields.
   void write_environment(const std::string& json);
+  /// cluster.textproto: what the plan was made from.
+  void write_cluster(const ClusterProfile& cluster);
+  /// cluster.measured.textproto: the same, corrected by what the steps measured.
+  void write_measured_cluster(const ClusterProfile& cluster);
   void write_timeline(const std::vector<TimelineSpan>& spans);
   /// Copies tokenizer.json out of the data directory if there is one, so that samples and exports
   /// need only the run.

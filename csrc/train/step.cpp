@@ -29,7 +29,9 @@ StepReport Step::run(int64_t step, std::vector<MicroBatch> batches, bool want_st
   const int64_t begin = now_ns();
   StepReport report{.step = step};
   Vote vote{.stop = want_stop ? 1 : 0};
+  runner_.clock().begin_step();
   reducer_.begin_step();
+  runner_.clock().add_optimizer(now_ns() - begin);
   PipeRunner::Hooks hooks;
   hooks.sink = &reducer_;
   hooks.reduce = [&](int bucket) { reducer_.reduce(bucket); };

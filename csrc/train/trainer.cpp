@@ -15,6 +15,7 @@
 #include "csrc/train/environment.h"
 #include "csrc/train/gather.h"
 #include "csrc/train/parameters_digest.h"
+#include "csrc/train/plan_watch.h"
 #include "csrc/train/recovery.h"
 #include "csrc/train/run_directory.h"
 #include "csrc/train/validation.h"
@@ -32,7 +33,8 @@ class Trainer {
  private:
   void open_data();
   void start_or_resume();
-  void record(const StepReport& report);
+  void record(const StepReport& report, const std::optional<WatchedSteps>& watched);
+  void tell_drift(int64_t step, const WatchedSteps& watched);
   void validate(int64_t step);
   void checkpoint(int64_t step);
   void draw_timeline(const std::function<StepReport()>& step);
@@ -56,6 +58,7 @@ class Trainer {
   std::unique_ptr<TrainingData> data_;  // null on ranks that read no data
   std::optional<Validation> validation_;
   std::optional<Loader> loader_;
+  std::optional<PlanWatch> watch_;  // only with a cluster profile
   Progress progress_;
   double ceiling_flops_ = 0;  // measured, all ranks together
   int64_t first_step_ = 1;
@@ -147,8 +150,11 @@ void Trainer::start_or_resume() {
   ceiling_flops_ = measure_ceiling(world_, recipe_.numerics.compute, deadline());
   const std::string environment =
       describe_environment(recipe_, mesh_, options_, world_, data_.get(), deadline());
+  if (options_.cluster)
+    watch_.emplace(recipe_, options_.plan, *options_.cluster, world_, options_.timeout_seconds);
   if (leads()) {
     directory_.write_inputs(recipe_, options_.plan);
+    if (options_.cluster) directory_.write_cluster(*options_.cluster);
     directory_.write_environment(environment);
     directory_.keep_tokenizer(options_.data_directory);
   }
@@ -174,7 +180,9 @@ TrainResult Trainer::run() {
       report = step_.run(step, std::move(batches), want_stop);
     }
     stopped = report.stop && step < recipe_.steps;
-    record(report);
+    std::optional<WatchedSteps> watched;
+    if (watch_) watched = watch_->step(report.seconds, step_.runner().clock());
+    record(report, watched);
     if (options_.after_step) options_.after_step(report);
     const bool last = step == recipe_.steps;
     if (!validation_->empty() && (last || step % recipe_.validation.every_steps == 0))
@@ -185,7 +193,7 @@ TrainResult Trainer::run() {
   return finish(step, stopped);
 }
 
-void Trainer::record(const StepReport& report) {
+void Trainer::record(const StepReport& report, const std::optional<WatchedSteps>& watched) {
   last_loss_ = report.loss;
   if (!leads()) return;
   StepRecord line;
@@ -203,8 +211,18 @@ void Trainer::record(const StepReport& report) {
   line.first_sample = (report.step - 1) * recipe_.samples_per_step();
   line.last_sample = report.step * recipe_.samples_per_step() - 1;
   line.epoch = data_ ? data_->epochs(line.last_sample + 1) : 0;
+  if (watched) line.ranks = watched->ranks;
   directory_.step(line);
   progress_.step(line, newest_checkpoint_);
+  if (watched) tell_drift(report.step, *watched);
+}
+
+/// The corrected profile lies beside the one the plan was made from: a resumed run plans with it.
+void Trainer::tell_drift(int64_t step, const WatchedSteps& watched) {
+  directory_.write_measured_cluster(watched.corrected);
+  if (!watched.drift) return;
+  event("drift", step, watched.drift->message);
+  progress_.note(fmt::format("step {}  {}", step, watched.drift->message));
 }
 
 void Trainer::validate(int64_t step) {

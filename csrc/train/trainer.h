@@ -3,12 +3,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "comm/communicator.h"
 #include "csrc/base/file_system.h"
 #include "csrc/base/log.h"
+#include "csrc/config/cluster.h"
 #include "csrc/config/plan.h"
 #include "csrc/config/recipe.h"
 #include "csrc/train/progress.h"
@@ -22,6 +24,8 @@ enum class StartMode { kFresh, kResume };
 struct TrainOptions {
   Recipe recipe;
   Plan plan;
+  /// The profile the plan was made from, one device a rank: steps are then compared with it.
+  std::optional<ClusterProfile> cluster;
   std::string data_directory;
   std::string run_directory;
   StartMode start = StartMode::kFresh;

@@ -42,6 +42,9 @@ TEST(Page, ShowsEveryPartOfARun) {
                            "<h2>Loss</h2>",
                            "<h2>Speed</h2>",
                            "One step, rank by rank",
+                           "<h2>Predicted and measured</h2>",
+                           "rank 1, old-laptop",
+                           "<b>+16.0 %</b>",
                            "<h2>The plan</h2>",
                            "replica 1",
                            "75 % of the batch",
@@ -75,6 +78,8 @@ TEST(Page, HostileTextStaysText) {
     source.title = source.licence = source.language = source.lab = source.digest = kHostile;
   for (Environment::Replica& replica : environment.mesh)
     for (Environment::Stage& stage : replica.stages) stage.dtype = stage.recompute = kHostile;
+  for (StepRecord& step : run.steps)
+    for (RankRecord& rank : step.ranks) rank.device = kHostile;
   for (TimelineSpan& span : run.timeline) span.label = kHostile;
   run.validations.back().sources[0].id = kHostile;
   run.events = {kHostile};

@@ -44,6 +44,18 @@ TEST(StepRecord, EveryNumberComesBackBitForBit) {
   record.epoch = 1.25;
   record.first_sample = 1024;
   record.last_sample = 1087;
+  record.ranks = {{.rank = 3,
+                   .device = "rank-3 \"old\"",
+                   .measured = {.forward = 1.0 / 7,
+                                .backward_input = 0.2,
+                                .backward_weight = 0.3,
+                                .optimizer = 1e-9,
+                                .wait = 0.4},
+                   .predicted = {.forward = 1.0 / 9,
+                                 .backward_input = 0.21,
+                                 .backward_weight = 0.31,
+                                 .optimizer = 2e-9,
+                                 .wait = 0.41}}};
   const StepRecord back = steps_of(to_json(record) + "\n").at(0);
   EXPECT_EQ(to_json(back), to_json(record));
   EXPECT_EQ(std::bit_cast<uint32_t>(back.loss), 0x40a3d70bu);
@@ -144,6 +156,24 @@ TEST(Summary, TrigramIsWeightedByHeldBackBytes) {
   EXPECT_NEAR(*summary.trigram_bits_per_byte, (9 * 2.91 + 8 * 2.02 + 7 * 2.44) / 24, 1e-12);
   environment.sources[1].byte_trigram_bits_per_byte = 0;
   EXPECT_FALSE(summarize(run, environment).trigram_bits_per_byte);
+}
+
+TEST(Comparison, TakesTheNewestPlansStepsAndTheLastRanks) {
+  RunRecord run;
+  for (int64_t step = 1; step <= 6; ++step) {
+    StepRecord& record = run.steps.emplace_back();
+    record.step = step;
+    record.seconds = step <= 3 ? 9 : 2;  // a plan resumed with another after step 3
+    record.predicted_seconds = step <= 3 ? 8 : 1;
+    if (step % 2 == 0) record.ranks.emplace_back().rank = static_cast<int>(step);
+  }
+  const Comparison compared = compare_with_plan(run);
+  EXPECT_EQ(compared.step, 6);
+  EXPECT_EQ(compared.ranks.at(0).rank, 6);
+  EXPECT_EQ(compared.measured_seconds, 2);
+  EXPECT_NEAR(compared.off(), 1.0, 1e-12);
+  for (StepRecord& record : run.steps) record.predicted_seconds.reset();
+  EXPECT_EQ(compare_with_plan(run).step, 0);
 }
 
 TEST(ThinOut, KeepsEndsAndExtremes) {

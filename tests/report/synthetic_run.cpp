@@ -101,6 +101,24 @@ RunRecord synthetic_run(int64_t steps) {
                                 {"handbook-ru", loss - 0.1, bits * 0.93, 8000},
                                 {"handbook-ja", loss + 0.2, bits * 1.1, 7000}}});
   }
+  // A plan that expected rank 1 to be faster than it is.
+  for (StepRecord& step : run.steps) {
+    step.predicted_seconds = 1.5;
+    if (step.step % 10 != 0) continue;
+    for (int rank = 0; rank < 4; ++rank) {
+      const PhaseRecord predicted{.forward = 0.4,
+                                  .backward_input = 0.42,
+                                  .backward_weight = 0.38,
+                                  .optimizer = 0.05,
+                                  .wait = 0.25};
+      PhaseRecord measured = predicted;
+      if (rank == 1) measured.forward = 0.6;
+      step.ranks.push_back({.rank = rank,
+                            .device = rank == 1 ? "old-laptop" : "rank-" + std::to_string(rank),
+                            .measured = measured,
+                            .predicted = predicted});
+    }
+  }
   run.events = {"12:03:55 start: 4 ranks, 2 replicas", "12:04:40 checkpoint step 40: 23 MB"};
   for (int rank = 0; rank < 3; ++rank) add_lane(run.timeline, rank, 6, 0.05 * rank);
   add_lane(run.timeline, 3, 5, 0);
