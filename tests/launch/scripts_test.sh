@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# usage: scripts_test.sh PROJECT: the three commands explain themselves, and refuse what they do not know
+# usage: scripts_test.sh PROJECT: the commands explain themselves, and refuse what they do not know
 # with one line and exit status 2, before they have done anything.
 set -euo pipefail
 cd "$1"
-for script in launch/setup launch/check launch/quickstart; do
+for script in launch/setup launch/check launch/quickstart launch/nodes; do
   bash -n $script
   [ "$($script --help | head -n 2 | tail -n 1 | cut -c -7)" = "usage: " ] ||
     { echo "Failure: $script --help does not show its usage"; exit 1; }
