@@ -6,10 +6,7 @@
 // 6.9M GPT-2 shape (V 8192, T 256, D 256, L 6, H 8), fp32, micro-batches of 1 x 256 tokens, m
 // micro-batches a step, one thread a rank. In each of the pairs a pipelined step and an independent
 // step (every rank trains the whole model alone) take turns, so that both meet the same noise.
-#include <ATen/Context.h>
-#include <ATen/Parallel.h>
 #include <fmt/format.h>
-#include <stdlib.h>
 #include <torch/headeronly/version.h>
 
 #include <algorithm>
@@ -17,110 +14,18 @@
 #include <map>
 #include <vector>
 
+#include "benchmarks/trainee.h"
 #include "comm/local.h"
 #include "comm/mpi.h"
 #include "csrc/base/clock.h"
-#include "csrc/base/rng.h"
 #include "csrc/plan/simulate.h"
 #include "csrc/train/gather.h"
-#include "csrc/train/step.h"
 
 namespace kente {
 namespace {
 
 constexpr int kPairs = 7;
 constexpr int kWarmUp = 1;
-constexpr int64_t kSamplesPerMicroBatch = 1;
-
-Recipe shape_6_9m(int64_t micro_batches) {
-  Recipe recipe;
-  recipe.name = "c4";
-  recipe.model = {.family = ModelFamily::kGpt2,
-                  .vocab_size = 8192,
-                  .hidden_size = 256,
-                  .intermediate_size = 1024,
-                  .num_hidden_layers = 6,
-                  .num_attention_heads = 8,
-                  .num_key_value_heads = 8,
-                  .max_position_embeddings = 256,
-                  .norm_epsilon = 1e-5,
-                  .tie_word_embeddings = true,
-                  .initializer_range = 0.02};
-  recipe.optimizer = {.learning_rate = 3e-4,
-                      .beta1 = 0.9,
-                      .beta2 = 0.95,
-                      .epsilon = 1e-8,
-                      .weight_decay = 0.1,
-                      .clip_norm = 1.0};
-  recipe.lr.kind = LrSchedule::kConstant;
-  recipe.steps = 1000;
-  recipe.sequence_length = 256;
-  recipe.grain_samples = kSamplesPerMicroBatch;
-  recipe.global_batch_tokens = micro_batches * kSamplesPerMicroBatch * 256;
-  return recipe;
-}
-
-MicroBatch random_batch(const Recipe& recipe, uint64_t stream) {
-  MicroBatch batch = MicroBatch::zeros(kSamplesPerMicroBatch, recipe.sequence_length);
-  const int64_t count = batch.samples * batch.length;
-  for (int64_t i = 0; i < count; ++i) {
-    const auto token = [&](int64_t at) {
-      return static_cast<int32_t>(random_bits(1, RngUse::kTest, stream, static_cast<uint64_t>(at)) %
-                                  static_cast<uint64_t>(recipe.model.vocab_size));
-    };
-    batch.plane(MicroBatch::kTokens)[i] = token(i);
-    batch.plane(MicroBatch::kTargets)[i] = token(i + 1);
-    batch.plane(MicroBatch::kLossMask)[i] = 1;
-    batch.plane(MicroBatch::kPositions)[i] = static_cast<int32_t>(i % batch.length);
-  }
-  return batch;
-}
-
-/// A model, its optimizer and its step over one communicator.
-struct Trainee {
-  Trainee(const Recipe& r, const Plan& p, Communicator& world)
-      : recipe(r),
-        plan(p),
-        mesh(make_mesh(recipe, plan, world.size())),
-        parameters(recipe.model, mesh.layers_of(world.rank()), DType::kF32),
-        optimizer(recipe.optimizer, parameters),
-        step(recipe, plan, mesh, world, parameters, optimizer, 120),
-        reads(mesh.reads_data(world.rank())) {
-    parameters.init(1);
-  }
-
-  /// Seconds of one step.
-  double run() {
-    std::vector<MicroBatch> batches;
-    if (reads)
-      for (int64_t m = 0; m < recipe.grains_per_step(); ++m)
-        batches.push_back(random_batch(recipe, static_cast<uint64_t>(m)));
-    const int64_t begin = now_ns();
-    step.run(++steps, std::move(batches), false);
-    return static_cast<double>(now_ns() - begin) * 1e-9;
-  }
-
-  const Recipe recipe;
-  const Plan plan;
-  const Mesh mesh;
-  Parameters parameters;
-  AdamW optimizer;
-  Step step;
-  bool reads;
-  int64_t steps = 0;
-};
-
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<int64_t>(values.size() / 2),
-                   values.end());
-  return values[values.size() / 2];
-}
-
-double max_over_ranks(Communicator& world, double value) {
-  world.all_reduce({.data = &value, .count = 1, .dtype = DType::kF64}, ReduceOp::kMax)
-      ->wait(Deadline::after_seconds(60));
-  return value;
-}
 
 /// The schedule's own time for the compute times of one recorded step: no communication, no waiting
 /// but for the pipeline.
@@ -139,7 +44,7 @@ double ideal_seconds(const Trainee& trainee, Communicator& world,
   };
   costs.transfer_seconds = [](int, int, const Action&) { return 0.0; };
   costs.kept_bytes = [](int, const Action&) { return int64_t{0}; };
-  return simulate(trainee.mesh, make_schedule(trainee.mesh, trainee.plan.schedule), costs,
+  return simulate(trainee.mesh(), make_schedule(trainee.mesh(), trainee.plan().schedule), costs,
                   SendMode::kBuffered)
       .seconds;
 }
@@ -157,10 +62,10 @@ void measure(Communicator& world, int64_t micro_batches, ScheduleKind kind) {
   std::vector<double> overhead, share;
   for (int pair = -kWarmUp; pair < kPairs; ++pair) {
     world.barrier(Deadline::after_seconds(60));
-    pipeline.step.runner().record_spans(true);
+    pipeline.runner().record_spans(true);
     const double piped = max_over_ranks(world, pipeline.run());
-    pipeline.step.runner().record_spans(false);
-    const double ideal = ideal_seconds(pipeline, world, pipeline.step.runner().take_spans());
+    pipeline.runner().record_spans(false);
+    const double ideal = ideal_seconds(pipeline, world, pipeline.runner().take_spans());
     world.barrier(Deadline::after_seconds(60));
     // size() independent ranks do size() steps' work in this time.
     const double single = max_over_ranks(world, independent.run()) / world.size();
@@ -176,14 +81,12 @@ void measure(Communicator& world, int64_t micro_batches, ScheduleKind kind) {
   const auto [low, high] = std::minmax_element(overhead.begin(), overhead.end());
   fmt::print("| {} | {} | {} | {:.1f} % | {:.1f} .. {:.1f} % | {:.1f} % |\n",
              kind == ScheduleKind::k1F1B ? "1F1B" : "GPipe", micro_batches, split,
-             100 * median(overhead), 100 * *low, 100 * *high, 100 * median(share));
+             100 * median_of(overhead), 100 * *low, 100 * *high, 100 * median_of(share));
   std::fflush(stdout);
 }
 
 int run() {
-  ::setenv("MKL_CBWR", "AVX512,STRICT", 0);
-  at::set_num_threads(1);
-  at::globalContext().setFlushDenormal(true);
+  prepare_to_compute();
   MpiSession session(nullptr, nullptr);
   const auto world = session.world();
   if (world->rank() == 0)
@@ -191,14 +94,14 @@ int run() {
         "# C4: a real pipeline against its schedule\n\n"
         "`mpirun -n {} --bind-to core build/cpu/bin/c4_pipeline`, libtorch {}, fp32, one thread a "
         "rank, {} pairs.\n"
-        "6.9M GPT-2 shape, micro-batches of {} x 256 tokens. Overhead: measured step over the "
+        "6.9M GPT-2 shape, micro-batches of 1 x 256 tokens. Overhead: measured step over the "
         "schedule simulated with "
         "the compute times of that very step and free communication. Share: of the throughput of "
         "{} independent ranks "
         "that train the whole model alone, steps taking turns with the pipeline's.\n\n"
         "| schedule | m | layers | overhead, median | min .. max | share of independent ranks |\n"
         "|---|---|---|---|---|---|\n",
-        world->size(), TORCH_VERSION, kPairs, kSamplesPerMicroBatch, world->size());
+        world->size(), TORCH_VERSION, kPairs, world->size());
   for (const ScheduleKind kind : {ScheduleKind::k1F1B, ScheduleKind::kGPipe})
     for (const int64_t m : {1, 2, 4, 8, 16}) measure(*world, m, kind);
   return 0;

@@ -1,0 +1,109 @@
+#!/usr/bin/env python3
+"""C6, computing ranks: two ranks, one of them capped to 100, 50 and 25 % of its core; kente beside PyTorch DDP.
+
+  .venv/bin/python benchmarks/c6_capped.py > benchmarks/results/c6_capped.md
+
+Needs build/cpu (targets kente, kente-throttle, c6_capped) and launch/setup --peers. Each pair runs kente, then
+DDP, on the same machine minutes apart; the table shows medians over the pairs, and the least and the most.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import platform
+import socket
+import statistics
+import subprocess
+import sys
+
+PROJECT = pathlib.Path(__file__).resolve().parent.parent
+BIN = PROJECT / "build" / "cpu" / "bin"
+PAIRS = 5
+CAPS = (100, 50, 25)
+
+
+def throttled(cap: int, command: list[str]) -> list[str]:
+    return command if cap == 100 else [str(BIN / "kente"), "throttle", "--cpu", str(cap), "--", *command]
+
+
+def environment() -> dict[str, str]:
+    one = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1",
+           "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1",
+           "OMPI_MCA_hwloc_base_binding_policy": "none"}
+    return {**os.environ, **one}
+
+
+def run_kente(cap: int) -> dict:
+    program = str(BIN / "c6_capped")
+    command = ["mpirun", "-n", "1", program, ":", "-n", "1", *throttled(cap, [program])]
+    done = subprocess.run(command, env=environment(), check=True, capture_output=True, text=True, timeout=600)
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def run_ddp(cap: int) -> dict:
+    command = [sys.executable, str(PROJECT / "benchmarks" / "ddp_peer.py")]
+    common = {**environment(), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    ranks = [subprocess.Popen(throttled(cap, command) if rank == 1 else command,
+                              env={**common, "RANK": str(rank)}, stdout=subprocess.PIPE, text=True)
+             for rank in range(2)]
+    outputs = [rank.communicate(timeout=600)[0] for rank in ranks]
+    if any(rank.returncode for rank in ranks):
+        raise RuntimeError(f"DDP ended with {[rank.returncode for rank in ranks]}")
+    return json.loads(outputs[0].strip().splitlines()[-1])
+
+
+def eta(run: dict, rate: str) -> float:
+    return 100 * run[rate] / sum(run["alone"])
+
+
+def spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.1f} ({min(values):.1f} .. {max(values):.1f})"
+
+
+def processor() -> str:
+    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(": ", 1)[1]
+    return platform.processor()
+
+
+def main() -> None:
+    rows = []
+    for cap in CAPS:
+        ours, theirs = [], []
+        for pair in range(PAIRS):
+            print(f"cap {cap} %, pair {pair + 1} of {PAIRS}", file=sys.stderr)
+            ours.append(run_kente(cap))
+            theirs.append(run_ddp(cap))
+        shares = ", ".join(str(replica["share"]) if replica["stages"] == 1
+                           else f"{replica['share']} ({replica['stages']} stages)"
+                           for replica in ours[-1]["plan"])
+        rows.append([f"{cap} %", shares, spread([eta(run, "together") for run in ours]),
+                     spread([100 * abs(run["predicted"] / run["together"] - 1) for run in ours]),
+                     spread([eta(run, "equal_shares") for run in ours]),
+                     spread([eta(run, "together") for run in theirs]),
+                     spread([a["together"] / b["together"] for a, b in zip(ours, theirs)])])
+    versions = theirs[-1]
+    print("# C6: two computing ranks, one capped\n")
+    print(f"`.venv/bin/python benchmarks/c6_capped.py`, {PAIRS} pairs of kente and DDP for each cap, on two cores "
+          f"of {processor()}; torch {versions['torch']}, transformers {versions['transformers']}.\n")
+    print("6.9M GPT-2 shape, fp32, 16 samples of 256 tokens a step, one thread a rank. Rank 1 gets the share of its "
+          "core in the first column (`kente throttle`). eta: tokens/s of both over the sum of each alone, each side "
+          "with its own code; medians, least and most. kente planned from its own measurement, nothing set by hand.\n")
+    print("| rank 1's core | kente's shares | eta kente, % | predicted off by, % | eta kente, equal shares, % "
+          "| eta DDP, % | tokens/s, kente over DDP |")
+    print("|---|---|---|---|---|---|---|")
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+#include "benchmarks/trainee.h"
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <stdlib.h>
+
+#include <algorithm>
+
+#include "csrc/base/clock.h"
+#include "csrc/base/rng.h"
+
+namespace kente {
+
+void prepare_to_compute() {
+  ::setenv("MKL_CBWR", __builtin_cpu_supports("avx512f") ? "AVX512,STRICT" : "AVX2,STRICT", 0);
+  at::set_num_threads(1);
+  at::globalContext().setFlushDenormal(true);
+}
+
+MicroBatch random_batch(const Recipe& recipe, int64_t samples, uint64_t stream) {
+  MicroBatch batch = MicroBatch::zeros(samples, recipe.sequence_length);
+  const int64_t count = batch.samples * batch.length;
+  for (int64_t i = 0; i < count; ++i) {
+    const auto token = [&](int64_t at) {
+      return static_cast<int32_t>(random_bits(1, RngUse::kTest, stream, static_cast<uint64_t>(at)) %
+                                  static_cast<uint64_t>(recipe.model.vocab_size));
+    };
+    batch.plane(MicroBatch::kTokens)[i] = token(i);
+    batch.plane(MicroBatch::kTargets)[i] = token(i + 1);
+    batch.plane(MicroBatch::kLossMask)[i] = 1;
+    batch.plane(MicroBatch::kPositions)[i] = static_cast<int32_t>(i % batch.length);
+  }
+  return batch;
+}
+
+Recipe shape_6_9m(int64_t grains) {
+  Recipe recipe;
+  recipe.name = "6.9M";
+  recipe.model = {.family = ModelFamily::kGpt2,
+                  .vocab_size = 8192,
+                  .hidden_size = 256,
+                  .intermediate_size = 1024,
+                  .num_hidden_layers = 6,
+                  .num_attention_heads = 8,
+                  .num_key_value_heads = 8,
+                  .max_position_embeddings = 256,
+                  .norm_epsilon = 1e-5,
+                  .tie_word_embeddings = true,
+                  .initializer_range = 0.02};
+  recipe.optimizer = {.learning_rate = 3e-4,
+                      .beta1 = 0.9,
+                      .beta2 = 0.95,
+                      .epsilon = 1e-8,
+                      .weight_decay = 0.1,
+                      .clip_norm = 1.0};
+  recipe.lr.kind = LrSchedule::kConstant;
+  recipe.steps = 1000;
+  recipe.sequence_length = 256;
+  recipe.grain_samples = 1;
+  recipe.global_batch_tokens = grains * 256;
+  return recipe;
+}
+
+Trainee::Trainee(const Recipe& recipe, const Plan& plan, Communicator& world,
+                 const Imitation* imitation)
+    : recipe_(recipe),
+      plan_(plan),
+      mesh_(make_mesh(recipe_, plan_, world.size())),
+      parameters_(recipe_.model, mesh_.layers_of(world.rank()), recipe_.numerics.compute),
+      optimizer_(recipe_.optimizer, parameters_),
+      step_(recipe_, plan_, mesh_, world, parameters_, optimizer_, 120),
+      replica_(mesh_.replica_of(world.rank())),
+      reads_(mesh_.reads_data(world.rank())) {
+  parameters_.init(1);
+  if (!imitation) return;
+  pacer_.emplace(Pacer::Options{.device = imitation->rank(world.rank()),
+                                .seed = imitation->seed,
+                                .rank = world.rank(),
+                                .grain_samples = recipe_.grain_samples,
+                                .progress = [&world] { world.progress(); }});
+  step_.runner().set_pacer(&*pacer_);
+}
+
+double Trainee::run() {
+  std::vector<MicroBatch> batches;
+  if (reads_)
+    for (const MeshMicroBatch& m : mesh_.replicas[static_cast<size_t>(replica_)].micro_batches)
+      batches.push_back(random_batch(recipe_, m.grains * recipe_.grain_samples,
+                                     static_cast<uint64_t>(m.first_grain)));
+  const int64_t begin = now_ns();
+  step_.run(++steps_, std::move(batches), false);
+  return static_cast<double>(now_ns() - begin) * 1e-9;
+}
+
+double max_over_ranks(Communicator& world, double value) {
+  world.all_reduce({.data = &value, .count = 1, .dtype = DType::kF64}, ReduceOp::kMax)
+      ->wait(Deadline::after_seconds(60));
+  return value;
+}
+
+double median_of(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<int64_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+}  // namespace kente
