@@ -193,8 +193,8 @@ void PipeRunner::post_next_receive(const ActionList& actions) {
   receive.tensor = at::empty({samples, recipe_.sequence_length, recipe_.model.hidden_size},
                              scalar_type(recipe_.numerics.boundary));
   if (activation) {
-    batch(action.micro_batch) = MicroBatch::zeros(samples, recipe_.sequence_length);
-    auto& fields = batch(action.micro_batch).fields;
+    receive.batch = MicroBatch::zeros(samples, recipe_.sequence_length);
+    auto& fields = receive.batch.fields;
     receive.fields = world_.irecv(
         {.data = fields.data(), .count = static_cast<int64_t>(fields.size()), .dtype = DType::kI32},
         action.peer, tag(action, kFields));
@@ -211,6 +211,9 @@ at::Tensor PipeRunner::finish_receive(const Action& action) {
   const Deadline deadline = Deadline::after_seconds(timeout_seconds_);
   if (node.mapped().fields) node.mapped().fields->wait(deadline);
   node.mapped().data->wait(deadline);
+  // A rank with several chunks has the micro-batch from its first one, and may still be sending it.
+  if (activation && action.chunk == chunks_.begin()->first)
+    batch(action.micro_batch) = std::move(node.mapped().batch);
   return node.mapped().tensor.to(scalar_type(compute_of(action.chunk)));
 }
 

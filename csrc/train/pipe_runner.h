@@ -56,6 +56,7 @@ class PipeRunner {
  private:
   struct Receive {
     at::Tensor tensor;  // in the boundary dtype
+    MicroBatch batch;   // with an activation
     std::unique_ptr<Work> data, fields;
   };
   struct Send {

@@ -90,6 +90,15 @@ TEST_F(Exact, EveryFamilyUntiedHeadsDocumentBordersAndRecomputeKeepTheBits) {
     }
 }
 
+TEST_F(Exact, ARankWithTheFirstAndTheLastLayersKeepsTheMicroBatchItReadAndTheBits) {
+  options_.train.recipe.steps = 6;
+  Plan plan = plan_from_borders({{0, 2, 4}}, {16});
+  plan.schedule = ScheduleKind::kGPipe;
+  plan.replicas[0].stages[0].layers.push_back({.first = 4, .last = 5});
+  const ThreadedRun one = train(plan_from_borders({{0, 6}}, {16}), 1);
+  expect_same(train(plan, 2), one);
+}
+
 TEST_F(Exact, FourRanksThatDieAtStep17AndResumeOnTwoGiveTheUndisturbedBits) {
   const ThreadedRun undisturbed = train(plan_from_borders({{0, 6}}, {16}), 1);
   options_.train.plan = plan_from_borders({{0, 2, 3, 5, 6}}, {16});
