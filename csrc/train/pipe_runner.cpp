@@ -145,6 +145,8 @@ void PipeRunner::carry_out(const Action& action, const Hooks& hooks) {
     case ActionKind::kStep:
       step_waited_until_ns_ = hooks.step();
       return;
+    case ActionKind::kGatherParameters:
+      return hooks.gather(action.bucket);
     case ActionKind::kRecvActivation:
     case ActionKind::kRecvGradient:
       break;
@@ -254,6 +256,7 @@ void PipeRunner::record(const Action& action, int64_t begin_ns) {
     case ActionKind::kSendActivation:
     case ActionKind::kSendGradient:
     case ActionKind::kReduceBucket:
+    case ActionKind::kGatherParameters:
       return record(label, TimelineSpan::kComm, begin_ns, now_ns());
     case ActionKind::kStep:
       // Gradients and votes of slower ranks first, then the optimizer.

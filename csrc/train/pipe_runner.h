@@ -37,6 +37,7 @@ class PipeRunner {
     std::function<void(int bucket)> reduce;
     /// Returns when its waiting for other ranks ended, on the clock of now_ns().
     std::function<int64_t()> step;
+    std::function<void(int bucket)> gather;
     /// Head only: a micro-batch's sums, as they come.
     std::function<void(int micro_batch, const LossSums&)> loss;
   };

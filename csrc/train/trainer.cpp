@@ -10,8 +10,10 @@
 #include "csrc/base/clock.h"
 #include "csrc/base/errors.h"
 #include "csrc/base/hash.h"
+#include "csrc/config/model_layout.h"
 #include "csrc/config/parse.h"
 #include "csrc/data/loader.h"
+#include "csrc/plan/shards.h"
 #include "csrc/train/environment.h"
 #include "csrc/train/gather.h"
 #include "csrc/train/parameters_digest.h"
@@ -105,7 +107,8 @@ Trainer::Trainer(const TrainOptions& options, Communicator& world, FileSystem& f
       directory_(files, options.run_directory),
       parameters_(recipe_.model, mesh_.layers_of(world.rank()),
                   compute_dtype(options.plan, mesh_, world.rank())),
-      optimizer_(recipe_.optimizer, parameters_),
+      optimizer_(recipe_.optimizer, parameters_,
+                 optimizer_shards_of(world.rank(), mesh_, model_layout(recipe_.model))),
       step_(recipe_, options.plan, mesh_, world, parameters_, optimizer_, options.timeout_seconds),
       recovery_(mesh_, world, files, log, options.run_directory, options.timeout_seconds),
       progress_(stdout, leads() ? options.progress : Progress::Output::kQuiet, recipe_.steps) {
