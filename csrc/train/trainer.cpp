@@ -147,7 +147,8 @@ void Trainer::start_or_resume() {
       slices.push_back({.first_grain = m.first_grain, .grains = m.grains});
     loader_.emplace(*data_, recipe_, std::move(slices), first_step_ - 1);
   }
-  ceiling_flops_ = measure_ceiling(world_, recipe_.numerics.compute, deadline());
+  ceiling_flops_ =
+      measure_ceiling(world_, recipe_.numerics.compute, options_.ceiling_seconds, deadline());
   const std::string environment =
       describe_environment(recipe_, mesh_, options_, world_, data_.get(), deadline());
   if (leads()) {
