@@ -15,7 +15,8 @@ from token_files import sha256_file
 from tool_errors import StorageError, UsageError, printable, storage_error
 
 MANIFEST = "MANIFEST.json"
-_VERSION = 1
+# Version 2 stores optimizer state in pieces; weights are whole in both.
+_VERSIONS = (1, 2)
 _MANIFEST_BYTES = 64 << 20
 _STEP = re.compile(r"step-(\d{12})")
 # The digest is the first key, so it is checked before any JSON is parsed.
@@ -64,9 +65,9 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     except (ValueError, RecursionError) as failure:
         raise UsageError(f"{name}: not JSON; use another --step") from failure
     version = manifest.get("kente_checkpoint")
-    if version != _VERSION:
+    if version not in _VERSIONS:
         raise UsageError(
-            f"{name}: format version {version}, this tool reads {_VERSION}; use its kente"
+            f"{name}: format version {version}, this tool reads up to {_VERSIONS[-1]}; use its kente"
         )
     return Checkpoint(folder, int(manifest["step"]), manifest)
 

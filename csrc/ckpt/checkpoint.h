@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,11 +13,22 @@
 
 namespace kente {
 
-/// A tensor, or a named part of the state, as it is stored. Contiguous, row-major.
-struct NamedTensor {
+/// Says that a stored tensor [n] holds elements [first, first + n) of a larger one, flattened in
+/// row-major order; the others lie in other shards.
+struct PieceOf {
   std::string name;
   std::vector<int64_t> shape;
+  int64_t first = 0;
+
+  bool operator==(const PieceOf&) const = default;
+};
+
+/// A tensor, or a named part of the state, as it is stored. Contiguous, row-major.
+struct NamedTensor {
+  std::string name;  // of a piece too: given once in a checkpoint
+  std::vector<int64_t> shape;
   BufferView data;
+  std::optional<PieceOf> piece_of = std::nullopt;
 };
 
 struct StoredTensor {
@@ -24,6 +36,7 @@ struct StoredTensor {
   DType dtype = DType::kF32;
   std::vector<int64_t> shape;
   int64_t offset = 0, bytes = 0;  // in the file
+  std::optional<PieceOf> piece_of = std::nullopt;
 
   bool operator==(const StoredTensor&) const = default;
 };
@@ -44,7 +57,7 @@ struct Shard {
 
 /// MANIFEST.json of a checkpoint; the same bytes on every node. Names every shard of every node.
 struct CheckpointManifest {
-  int64_t version = 1;
+  int64_t version = 1;  // 2 when a tensor is stored in pieces
   int64_t step = 0;
   std::string run_id;
   std::string recipe_sha256;
@@ -52,6 +65,8 @@ struct CheckpointManifest {
   std::map<std::string, std::string> state;  // further resume state (strings), e.g. "tokens"
   std::vector<Shard> shards;
 
+  /// Adds a shard, and raises the version if it needs a newer one.
+  void add(Shard shard);
   /// Storage domains that hold a part: 1 + the highest domain of a shard.
   int64_t domains() const;
   bool operator==(const CheckpointManifest&) const = default;
@@ -111,6 +126,8 @@ class ShardReader {
   /// out [tensor.bytes]. Throws FormatError naming file and tensor if a chunk is damaged; then out
   /// holds nothing that may be used.
   void read(const StoredTensor& tensor, void* out) const;
+  /// As read(), bytes [first, first + bytes) of the tensor only; out [bytes].
+  void read_part(const StoredTensor& tensor, int64_t first, int64_t bytes, void* out) const;
 
  private:
   void load_chunk(int64_t chunk, const std::string& tensor) const;

@@ -45,27 +45,59 @@ DType parse_dtype(const JsonReader& reader) {
 Json shard_json(const Shard& shard) {
   Json chunks = Json::array(), tensors = Json::array();
   for (const uint64_t digest : shard.chunk_xxh3) chunks.push_back(hex64(digest));
-  for (const StoredTensor& tensor : shard.tensors)
+  for (const StoredTensor& tensor : shard.tensors) {
     tensors.push_back({{"name", tensor.name},
                        {"dtype", name_of(tensor.dtype)},
                        {"shape", tensor.shape},
                        {"offset", tensor.offset},
                        {"bytes", tensor.bytes}});
+    if (tensor.piece_of)
+      tensors.back()["piece_of"] = {{"name", tensor.piece_of->name},
+                                    {"shape", tensor.piece_of->shape},
+                                    {"first", tensor.piece_of->first}};
+  }
   return {{"file", shard.file},     {"domain", shard.domain}, {"bytes", shard.bytes},
           {"sha256", shard.sha256}, {"chunk_xxh3", chunks},   {"tensors", tensors}};
 }
 
+std::vector<int64_t> read_shape(const JsonReader& reader) {
+  std::vector<int64_t> shape;
+  for (const JsonReader& extent : reader.items()) shape.push_back(extent.integer());
+  return shape;
+}
+
+/// Of a stored tensor that is a piece; it must lie within the whole.
+PieceOf read_piece_of(const JsonReader& reader, const StoredTensor& piece) {
+  reader.expect_keys({"name", "shape", "first"});
+  PieceOf of{.name = reader.at("name").text(),
+             .shape = read_shape(reader.at("shape")),
+             .first = reader.at("first").integer()};
+  const std::optional<int64_t> whole = checked_bytes(of.shape, piece.dtype);
+  const std::optional<int64_t> end =
+      checked_add(of.first, piece.shape.size() == 1 ? piece.shape.front() : 0);
+  if (!whole || !end || *end == of.first || *end > *whole / size_of(piece.dtype))
+    reader.fail("elements from " + std::to_string(of.first) + " on are no piece of " + of.name);
+  return of;
+}
+
 StoredTensor read_tensor(const JsonReader& reader) {
-  reader.expect_keys({"name", "dtype", "shape", "offset", "bytes"});
+  const auto members = reader.members();
+  const bool is_piece = std::any_of(members.begin(), members.end(),
+                                    [](const auto& member) { return member.first == "piece_of"; });
+  if (is_piece) {
+    reader.expect_keys({"name", "dtype", "shape", "offset", "bytes", "piece_of"});
+  } else {
+    reader.expect_keys({"name", "dtype", "shape", "offset", "bytes"});
+  }
   StoredTensor tensor;
   tensor.name = reader.at("name").text();
   tensor.dtype = parse_dtype(reader.at("dtype"));
-  for (const JsonReader& extent : reader.at("shape").items())
-    tensor.shape.push_back(extent.integer());
+  tensor.shape = read_shape(reader.at("shape"));
   tensor.offset = reader.at("offset").integer();
   tensor.bytes = reader.at("bytes").integer();
   if (checked_bytes(tensor.shape, tensor.dtype) != tensor.bytes)
     reader.fail("shape and dtype do not make " + std::to_string(tensor.bytes) + " bytes");
+  if (is_piece) tensor.piece_of = read_piece_of(reader.at("piece_of"), tensor);
   return tensor;
 }
 
@@ -144,9 +176,9 @@ std::string check_digest(const std::string& text, const std::string& file) {
 CheckpointManifest read_manifest_fields(const JsonReader& reader) {
   CheckpointManifest manifest;
   manifest.version = reader.at("kente_checkpoint").integer();
-  if (manifest.version != kManifestVersion)
+  if (manifest.version < 1 || manifest.version > kManifestVersion)
     reader.fail("checkpoint format version " + std::to_string(manifest.version) +
-                ", this build reads version " + std::to_string(kManifestVersion) +
+                ", this build reads versions 1 to " + std::to_string(kManifestVersion) +
                 ": use a newer kente");
   reader.expect_keys(
       {"kente_checkpoint", "step", "run_id", "recipe_sha256", "samples", "state", "shards"});
@@ -160,9 +192,12 @@ CheckpointManifest read_manifest_fields(const JsonReader& reader) {
   for (const JsonReader& entry : reader.at("shards").items()) {
     Shard shard = read_shard(entry);
     if (!files.insert(shard.file).second) entry.fail(shard.file + " is given twice");
-    for (const StoredTensor& tensor : shard.tensors)
+    for (const StoredTensor& tensor : shard.tensors) {
       if (!tensors.insert(tensor.name).second)
         entry.fail("tensor " + tensor.name + " is given twice");
+      if (tensor.piece_of && manifest.version < kPiecesVersion)
+        entry.fail("tensor " + tensor.name + " is a piece, which version 1 does not know");
+    }
     manifest.shards.push_back(std::move(shard));
   }
   return manifest;
@@ -173,6 +208,12 @@ std::string with_digest(const std::string& bare) {
 }
 
 }  // namespace
+
+void CheckpointManifest::add(Shard shard) {
+  for (const StoredTensor& tensor : shard.tensors)
+    if (tensor.piece_of) version = std::max(version, kPiecesVersion);
+  shards.push_back(std::move(shard));
+}
 
 int64_t CheckpointManifest::domains() const {
   int64_t count = 1;

@@ -8,7 +8,9 @@
 namespace kente {
 
 inline constexpr const char* kManifestFile = "MANIFEST.json";
-inline constexpr int64_t kManifestVersion = 1;
+/// Version 2 knows tensors stored in pieces; what has none is still written as version 1.
+inline constexpr int64_t kManifestVersion = 2;
+inline constexpr int64_t kPiecesVersion = 2;
 inline constexpr int64_t kManifestCap = 64 << 20;  // bytes
 
 /// Canonical JSON (sorted keys, no spaces, UTF-8, one newline at the end) whose key "digest" holds
@@ -21,7 +23,7 @@ std::string digest_of(const CheckpointManifest& manifest);
 
 /// file is for messages. The text is hostile: only the very bytes to_json() would write are
 /// accepted. Throws FormatError, also for a newer version, a tensor or a file named twice, tensors
-/// that do not fill their file.
+/// that do not fill their file, a piece that is not within its tensor.
 CheckpointManifest parse_manifest(const std::string& text, const std::string& file);
 
 /// One shard on its way from the rank that wrote it to the one that writes the manifest.

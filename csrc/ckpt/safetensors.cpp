@@ -98,7 +98,8 @@ SafetensorsLayout lay_out_safetensors(const std::vector<NamedTensor>& tensors) {
     header[tensor.name] = {{"dtype", code_of(tensor.data.dtype)},
                            {"shape", tensor.shape},
                            {"data_offsets", {at, at + *bytes}}};
-    layout.tensors.push_back({tensor.name, tensor.data.dtype, tensor.shape, at, *bytes});
+    layout.tensors.push_back(
+        {tensor.name, tensor.data.dtype, tensor.shape, at, *bytes, tensor.piece_of});
     at += *bytes;
   }
   std::string text = header.dump();

@@ -30,12 +30,19 @@ void ShardReader::load_chunk(int64_t chunk, const std::string& tensor) const {
 }
 
 void ShardReader::read(const StoredTensor& tensor, void* out) const {
+  read_part(tensor, 0, tensor.bytes, out);
+}
+
+void ShardReader::read_part(const StoredTensor& tensor, int64_t first, int64_t bytes,
+                            void* out) const {
   KENTE_CHECK(
       std::find(shard_.tensors.begin(), shard_.tensors.end(), tensor) != shard_.tensors.end(),
       path_ + ": tensor " + tensor.name + " is not in the manifest");
+  KENTE_CHECK(first >= 0 && bytes >= 0 && first <= tensor.bytes - bytes,
+              path_ + ": a part beyond tensor " + tensor.name);
   char* to = static_cast<char*>(out);
-  const int64_t end = tensor.offset + tensor.bytes;
-  for (int64_t at = tensor.offset; at < end;) {
+  const int64_t end = tensor.offset + first + bytes;
+  for (int64_t at = tensor.offset + first; at < end;) {
     const int64_t chunk = at / kDigestChunk;
     load_chunk(chunk, tensor.name);
     const int64_t part = std::min(end, (chunk + 1) * kDigestChunk) - at;

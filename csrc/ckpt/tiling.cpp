@@ -22,6 +22,7 @@ std::vector<Candidate> candidates_of(const std::vector<std::vector<StepInventory
       candidate.copies.emplace_back(static_cast<int>(domain), &step);
     }
   std::vector<Candidate> candidates;
+  candidates.reserve(found.size());
   for (auto& [key, candidate] : found) candidates.push_back(std::move(candidate));
   // The map is ordered by digest within a step; a stable sort keeps that for equal copies.
   std::stable_sort(candidates.begin(), candidates.end(),
@@ -33,13 +34,37 @@ std::vector<Candidate> candidates_of(const std::vector<std::vector<StepInventory
   return candidates;
 }
 
+/// Sorts what is stored under a wanted name; or says why it is not that tensor, every element once.
+std::string check_tiling(const WantedTensor& want, std::vector<TensorSource>& sources) {
+  std::sort(sources.begin(), sources.end(),
+            [](const TensorSource& a, const TensorSource& b) { return a.first() < b.first(); });
+  int64_t elements = 1;
+  for (const int64_t extent : want.shape) elements *= extent;
+  int64_t next = 0;
+  for (const TensorSource& source : sources) {
+    const StoredTensor& tensor = source.tensor;
+    const std::vector<int64_t>& shape = tensor.piece_of ? tensor.piece_of->shape : tensor.shape;
+    if (tensor.dtype != want.dtype || shape != want.shape)
+      return "tensor " + want.name +
+             " has another shape or dtype: the checkpoint is of another model";
+    if (source.first() > next) break;
+    if (source.first() < next)
+      return "element " + std::to_string(source.first()) + " of tensor " + want.name +
+             " is stored twice";
+    next += source.count();
+  }
+  if (next < elements)
+    return "element " + std::to_string(next) + " of tensor " + want.name + " is not in it";
+  return "";
+}
+
 /// Fills point; or says why the candidate cannot be loaded.
 std::string try_restore(const Candidate& candidate, const std::vector<WantedTensor>& wanted,
                         RestorePoint& point) {
   const CheckpointManifest& manifest = candidate.example->manifest;
   point.step = candidate.example->step;
   point.manifest = manifest;
-  std::map<std::string, TensorSource> stored;
+  std::map<std::string, std::vector<TensorSource>> stored;
   for (size_t index = 0; index < manifest.shards.size(); ++index) {
     const Shard& shard = manifest.shards[index];
     std::vector<int> holders;
@@ -48,17 +73,15 @@ std::string try_restore(const Candidate& candidate, const std::vector<WantedTens
         holders.push_back(domain);
     if (holders.empty()) return shard.file + " is on no node";
     for (const StoredTensor& tensor : shard.tensors)
-      if (!stored.emplace(tensor.name, TensorSource{holders.front(), index, tensor}).second)
-        return "tensor " + tensor.name + " is stored twice";
+      stored[tensor.piece_of ? tensor.piece_of->name : tensor.name].push_back(
+          {holders.front(), index, tensor});
     point.holders.push_back(std::move(holders));
   }
   for (const WantedTensor& want : wanted) {
     const auto found = stored.find(want.name);
     if (found == stored.end()) return "tensor " + want.name + " is not in it";
-    const StoredTensor& tensor = found->second.tensor;
-    if (tensor.dtype != want.dtype || tensor.shape != want.shape)
-      return "tensor " + want.name +
-             " has another shape or dtype: the checkpoint is of another model";
+    std::string fault = check_tiling(want, found->second);
+    if (!fault.empty()) return fault;
     point.tensors.insert(*found);
   }
   const int64_t copies = static_cast<int64_t>(candidate.copies.size());

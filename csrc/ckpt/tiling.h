@@ -17,17 +17,22 @@ struct WantedTensor {
   std::vector<int64_t> shape;
 };
 
-/// Where to read a tensor.
+/// Where to read a tensor, or a piece of it.
 struct TensorSource {
   int domain = 0;    // the lowest that has it; RestorePoint::holders has all
   size_t shard = 0;  // index into manifest.shards
   StoredTensor tensor;
+
+  /// The elements of the wanted tensor that it holds: [first(), first() + count()).
+  int64_t first() const { return tensor.piece_of ? tensor.piece_of->first : 0; }
+  int64_t count() const { return tensor.bytes / size_of(tensor.dtype); }
 };
 
 struct RestorePoint {
   int64_t step = 0;
   CheckpointManifest manifest;
-  std::map<std::string, TensorSource> tensors;  // every wanted one, by name
+  /// Every wanted one, by name: itself, or pieces that follow each other and cover it once.
+  std::map<std::string, std::vector<TensorSource>> tensors;
   std::vector<std::vector<int>>
       holders;  // per shard of the manifest: domains that have it, ascending
   /// The manifest lies on two domains, or on the only one: the loss of one node cannot hide the
@@ -41,8 +46,9 @@ struct RestoreChoice {
 };
 
 /// The step to resume from, given what each directory (domains[i]: what domain i lists) holds: the
-/// newest of which one manifest's shards are all present somewhere and hold every wanted tensor
-/// once, with its dtype and shape. Pure: ranks with the same inventories choose alike.
+/// newest of which one manifest's shards are all present somewhere and hold every element of every
+/// wanted tensor once, with its dtype and shape. Pure: ranks with the same inventories choose
+/// alike.
 ///
 /// A part becomes visible by one rename after it and the common manifest were synced. So a manifest
 /// whose shards are all visible was complete when it was written; how many copies of the manifest

@@ -22,7 +22,9 @@ std::string tensors_in(const Shard& shard, int64_t begin, int64_t end) {
   return names;
 }
 
+/// In an order of their own, without what a safetensors header does not say.
 std::vector<StoredTensor> by_name(std::vector<StoredTensor> tensors) {
+  for (StoredTensor& tensor : tensors) tensor.piece_of.reset();
   std::sort(tensors.begin(), tensors.end(),
             [](const StoredTensor& a, const StoredTensor& b) { return a.name < b.name; });
   return tensors;

@@ -20,12 +20,16 @@ struct LayerRange {
 enum class Recompute { kNone, kFull };
 enum class ScheduleKind { kGPipe, k1F1B };
 
+/// Weights up to here add up without overflow, whatever the ranks.
+inline constexpr int64_t kMaxOptimizerWeight = 1 << 30;
+
 /// A rank's slice of layers in one replica.
 struct StagePlan {
   std::vector<int> ranks;          // exactly one today
   std::vector<LayerRange> layers;  // ascending; more than one range: interleaved
   DType compute = DType::kF32;
   Recompute recompute = Recompute::kNone;
+  int64_t optimizer_weight = 0;  // its part of the optimizer state; see Plan::shard_optimizer
 
   bool operator==(const StagePlan&) const = default;
 };
@@ -54,6 +58,9 @@ struct Plan {
   std::vector<ReplicaPlan> replicas;
   ScheduleKind schedule = ScheduleKind::k1F1B;
   std::optional<Prediction> prediction;
+  /// Each layer's optimizer state is cut over the ranks that hold the layer, in proportion to
+  /// their stages' optimizer_weight (all 0: equally); else all of them keep all of it.
+  bool shard_optimizer = false;
 
   bool operator==(const Plan&) const = default;
 };

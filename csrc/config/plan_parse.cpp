@@ -86,6 +86,11 @@ class PlanValidator {
       document_.fail(path + ".compute", path + ".compute is " + Precision_Name(stage.compute()) +
                                             "; the recipe allows " +
                                             Precision_Name(precision_of(recipe_.numerics.compute)));
+    const std::string weight = path + ".optimizer_weight";
+    document_.check_integer(weight, stage.optimizer_weight(), 0, kMaxOptimizerWeight);
+    if (stage.optimizer_weight() > 0 && !plan_.shard_optimizer())
+      document_.fail(weight, weight + " is " + text(stage.optimizer_weight()) +
+                                 ", but the plan does not shard; write shard_optimizer: true");
   }
 
   void check_layers(const proto::Stage& stage, const std::string& path,
@@ -150,12 +155,14 @@ StagePlan stage_value(const proto::Stage& stage) {
     out.layers.push_back({.first = range.first(), .last = range.last()});
   out.compute = dtype_of(stage.compute());
   out.recompute = stage.recompute() == proto::Stage::FULL ? Recompute::kFull : Recompute::kNone;
+  out.optimizer_weight = stage.optimizer_weight();
   return out;
 }
 
 Plan plan_value(const proto::Plan& plan) {
   Plan out;
   out.schedule = plan.schedule() == proto::Plan::GPIPE ? ScheduleKind::kGPipe : ScheduleKind::k1F1B;
+  out.shard_optimizer = plan.shard_optimizer();
   for (const proto::Replica& replica : plan.replica()) {
     ReplicaPlan& added = out.replicas.emplace_back();
     added.share = replica.share();
@@ -182,6 +189,7 @@ void put_stage(const StagePlan& stage, proto::Stage& out) {
   }
   out.set_compute(precision_of(stage.compute));
   out.set_recompute(stage.recompute == Recompute::kFull ? proto::Stage::FULL : proto::Stage::NONE);
+  if (stage.optimizer_weight > 0) out.set_optimizer_weight(stage.optimizer_weight);
 }
 
 }  // namespace
@@ -203,6 +211,8 @@ std::string to_text(const Plan& plan) {
   out.set_version(kPlanVersion);
   out.set_schedule(plan.schedule == ScheduleKind::kGPipe ? proto::Plan::GPIPE
                                                          : proto::Plan::ONE_F_ONE_B);
+  // Written only where it says something: plans that do not shard stay readable by older builds.
+  if (plan.shard_optimizer) out.set_shard_optimizer(true);
   for (const ReplicaPlan& replica : plan.replicas) {
     proto::Replica& added = *out.add_replica();
     added.set_share(replica.share);

@@ -5,6 +5,7 @@
 #include "csrc/base/errors.h"
 #include "csrc/base/micro_batch.h"
 #include "csrc/config/model_layout.h"
+#include "csrc/plan/shards.h"
 #include "csrc/plan/simulate.h"
 
 // Bytes a token that layers keep, as csrc/nn/layers.h states them (e: bytes of the compute dtype, 4
@@ -97,10 +98,14 @@ int64_t transient_bytes(const ModelSizes& m, const ChunkShape& chunk, int64_t to
   return std::max(chunk.blocks > 0 ? tokens * block : 0, chunk.has_head ? head : 0);
 }
 
-void add_state(const Recipe& recipe, const std::vector<int>& layers, int64_t element,
+void add_state(const Recipe& recipe, const Mesh& mesh, int rank, int64_t element,
                MemoryPrediction& memory) {
+  const std::vector<int> layers = mesh.layers_of(rank);
+  const std::vector<ParamGroup> layout = model_layout(recipe.model);
+  for (const ElementRange& shard : optimizer_shards_of(rank, mesh, layout))
+    memory.optimizer += shard.size() * 8;
   int64_t largest = 0;
-  for (const ParamGroup& group : model_layout(recipe.model)) {
+  for (const ParamGroup& group : layout) {
     const bool held = std::any_of(group.layers.begin(), group.layers.end(), [&](int layer) {
       return std::binary_search(layers.begin(), layers.end(), layer);
     });
@@ -108,7 +113,6 @@ void add_state(const Recipe& recipe, const std::vector<int>& layers, int64_t ele
     const bool exact = recipe.numerics.reduction == Reduction::kExact;
     memory.parameters += group.size * (4 + (element == 4 ? 0 : element));
     memory.gradients += group.size * (exact ? 8 : 4);
-    memory.optimizer += group.size * 8;
     largest = std::max(largest, exact ? 4 * group.size : 0);
   }
   memory.gradients += largest;
@@ -166,7 +170,7 @@ std::vector<MemoryPrediction> predict_memory(const Recipe& recipe, const Plan& p
     memory.transient += layer + step_tokens * MicroBatch::kFields * size_of(DType::kI32);
     memory.activations = activations[static_cast<size_t>(rank)];
     memory.process += memory.activations / kHeldBackPart;
-    add_state(recipe, mesh.layers_of(rank), element, memory);
+    add_state(recipe, mesh, rank, element, memory);
   }
   return predictions;
 }

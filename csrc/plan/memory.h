@@ -11,7 +11,7 @@ namespace kente {
 struct MemoryPrediction {
   int64_t parameters = 0;  // fp32 master weights, and the copy GEMMs read if it is of another dtype
   int64_t gradients = 0;   // sums; EXACT: 64-bit integers and one group's scratch
-  int64_t optimizer = 0;   // AdamW's two moments
+  int64_t optimizer = 0;   // AdamW's two moments of this rank's shard
   int64_t activations = 0;  // the most that the schedule keeps at once
   int64_t transient = 0;    // the largest that one layer needs besides, and messages under way
   int64_t process = 0;      // code, libraries, what malloc holds back

@@ -1,6 +1,7 @@
 #include "csrc/plan/mesh.h"
 
 #include <algorithm>
+#include <map>
 #include <string>
 #include <utility>
 
@@ -97,10 +98,21 @@ std::vector<Bucket> make_buckets(const ModelConfig& model,
     if (group.size == 0) continue;
     std::vector<int> holders = holders_of(replicas, group.layers);
     if (buckets.empty() || buckets.back().holders != holders)
-      buckets.push_back({.groups = {}, .holders = std::move(holders)});
+      buckets.push_back({.groups = {}, .holders = std::move(holders), .optimizer_weights = {}});
     buckets.back().groups.push_back(group.index);
   }
   return buckets;
+}
+
+/// Every holder's weight in the sharding of the optimizer state.
+void weigh_holders(const Plan& plan, std::vector<Bucket>& buckets) {
+  std::map<int, int64_t> weight_of_rank;
+  for (const ReplicaPlan& replica : plan.replicas)
+    for (const StagePlan& stage : replica.stages)
+      weight_of_rank[stage.ranks.front()] = stage.optimizer_weight;
+  for (Bucket& bucket : buckets)
+    for (const int holder : bucket.holders)
+      bucket.optimizer_weights.push_back(weight_of_rank.at(holder));
 }
 
 }  // namespace
@@ -165,6 +177,8 @@ Mesh make_mesh(const Recipe& recipe, const Plan& plan, int num_ranks) {
     throw UsageError("plan: the shares add up to " + std::to_string(grains) +
                      " grains, the recipe's step has " + std::to_string(recipe.grains_per_step()));
   mesh.buckets = make_buckets(recipe.model, mesh.replicas);
+  mesh.shard_optimizer = plan.shard_optimizer;
+  if (plan.shard_optimizer) weigh_holders(plan, mesh.buckets);
   return mesh;
 }
 

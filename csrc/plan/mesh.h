@@ -31,6 +31,7 @@ struct MeshReplica {
 struct Bucket {
   std::vector<int> groups;   // in the order of reduction: descending, the tied group last
   std::vector<int> holders;  // ranks, ascending; a bucket with one holder needs no communication
+  std::vector<int64_t> optimizer_weights;  // by holder; empty unless the plan shards the state
 };
 
 /// A plan resolved against a recipe: who holds what, in the words the step uses. Pure.
@@ -40,6 +41,7 @@ struct Mesh {
   /// In the one global order in which all ranks issue collectives: group descending, so that the
   /// head's gradients, ready first, go first; a tied embedding's group, ready last, goes last.
   std::vector<Bucket> buckets;
+  bool shard_optimizer = false;
 
   /// The replica of a rank, -1 for a spare.
   int replica_of(int rank) const;

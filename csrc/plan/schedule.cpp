@@ -86,6 +86,17 @@ bool has_one_chunk_a_rank(const MeshReplica& replica) {
   return std::adjacent_find(ranks.begin(), ranks.end()) == ranks.end();
 }
 
+/// One action a bucket to each of its holders, in the mesh's order.
+void add_collectives(const Mesh& mesh, ActionKind kind, std::vector<ActionList>& lists) {
+  for (size_t b = 0; b < mesh.buckets.size(); ++b)
+    for (const int holder : mesh.buckets[b].holders)
+      lists[static_cast<size_t>(holder)].push_back({.kind = kind,
+                                                    .chunk = -1,
+                                                    .micro_batch = -1,
+                                                    .peer = -1,
+                                                    .bucket = static_cast<int>(b)});
+}
+
 const char* prefix_of(ActionKind kind) {
   switch (kind) {
     case ActionKind::kRecvActivation:
@@ -108,6 +119,8 @@ const char* prefix_of(ActionKind kind) {
       return "AR";
     case ActionKind::kStep:
       return "S";
+    case ActionKind::kGatherParameters:
+      return "GP";
   }
   throw InternalError("schedule: unknown action " + std::to_string(static_cast<int>(kind)));
 }
@@ -117,7 +130,8 @@ const char* prefix_of(ActionKind kind) {
 std::string to_string(const Action& action) {
   std::string text = prefix_of(action.kind);
   if (action.kind == ActionKind::kStep) return text;
-  if (action.kind == ActionKind::kReduceBucket) return text + std::to_string(action.bucket);
+  if (action.kind == ActionKind::kReduceBucket || action.kind == ActionKind::kGatherParameters)
+    return text + std::to_string(action.bucket);
   text += std::to_string(action.micro_batch) + "." + std::to_string(action.chunk);
   if (action.peer < 0) return text;
   const bool sends =
@@ -140,14 +154,9 @@ std::vector<ActionList> make_schedule(const Mesh& mesh, ScheduleKind kind) {
   }
   // All messages of a rank stand before its collectives, and those in one order: a rank that waits
   // in a collective holds up nobody's message.
-  for (size_t b = 0; b < mesh.buckets.size(); ++b)
-    for (const int holder : mesh.buckets[b].holders)
-      lists[static_cast<size_t>(holder)].push_back({.kind = ActionKind::kReduceBucket,
-                                                    .chunk = -1,
-                                                    .micro_batch = -1,
-                                                    .peer = -1,
-                                                    .bucket = static_cast<int>(b)});
+  add_collectives(mesh, ActionKind::kReduceBucket, lists);
   for (ActionList& list : lists) list.push_back({});
+  if (mesh.shard_optimizer) add_collectives(mesh, ActionKind::kGatherParameters, lists);
   return lists;
 }
 

@@ -18,7 +18,8 @@ enum class ActionKind {
   kSendGradient,
   kBackwardWeight,
   kReduceBucket,
-  kStep
+  kStep,
+  kGatherParameters
 };
 
 /// One thing a rank does. Only the fields its kind needs are set. chunk is always the rank's own:
@@ -35,7 +36,9 @@ struct Action {
 };
 
 /// "F2.0" for Forward of micro-batch 2 on chunk 0; "RA2.1<0", "SA2.0>1", "L2.3", "RG", "BI", "SG",
-/// "BW" alike; "AR1" reduces bucket 1; "S" is the step. For tests, traces and --print-schedule.
+/// "BW" alike; "AR1" reduces bucket 1; "S" is the step; "GP1" gathers bucket 1. For tests, traces
+/// and
+/// --print-schedule.
 std::string to_string(const Action& action);
 
 /// One rank's step, in order. Every list is sorted by one global order, in which both ends of a
@@ -44,9 +47,10 @@ std::string to_string(const Action& action);
 using ActionList = std::vector<Action>;
 
 /// The whole step, one list per rank: forward and backward by the plan's schedule, then the rank's
-/// buckets in the mesh's order, then one Step (spares only that). GPipe: all forwards, then all
-/// backwards in reverse; any chunks. 1F1B: one chunk a rank, at most p - i micro-batches under way
-/// on chunk i of p; throws UsageError for several. Gradients are sent before BackwardWeight,
+/// buckets in the mesh's order, then one Step (spares only that), then, if the plan shards the
+/// optimizer state, GatherParameters of its buckets in the same order. GPipe: all forwards, then
+/// all backwards in reverse; any chunks. 1F1B: one chunk a rank, at most p - i micro-batches under
+/// way on chunk i of p; throws UsageError for several. Gradients are sent before BackwardWeight,
 /// buckets reduced once the rank has sent its last message. Source: Huang et al. 2019,
 /// arXiv:1811.06965; Narayanan et al. 2019, arXiv:1806.03377.
 std::vector<ActionList> make_schedule(const Mesh& mesh, ScheduleKind kind);

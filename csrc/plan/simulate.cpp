@@ -85,7 +85,7 @@ class Machine {
     if (!action) return false;
     if (is_send(action->kind)) return send(rank, *action);
     if (is_receive(action->kind)) return mode_ == SendMode::kBuffered && receive(rank, *action);
-    if (action->kind == ActionKind::kReduceBucket)
+    if (action->kind == ActionKind::kReduceBucket || action->kind == ActionKind::kGatherParameters)
       return collective(*action, mesh_.buckets.at(static_cast<size_t>(action->bucket)).holders);
     if (action->kind == ActionKind::kStep) return collective(*action, everyone_);
     const double took = seconds(rank, *action);
@@ -163,7 +163,8 @@ double median(std::vector<double> values) {
 }
 
 bool is_collective(ActionKind kind) {
-  return kind == ActionKind::kReduceBucket || kind == ActionKind::kStep;
+  return kind == ActionKind::kReduceBucket || kind == ActionKind::kStep ||
+         kind == ActionKind::kGatherParameters;
 }
 
 /// Rank, kind, chunk or bucket, micro-batch (-1: any).

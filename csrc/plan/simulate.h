@@ -12,7 +12,7 @@ namespace kente {
 /// What the simulator asks about. Seconds and bytes for one action of one rank. An empty function
 /// counts as 0.
 struct ActionCosts {
-  /// Compute actions, ReduceBucket and Step: how long the rank is busy.
+  /// Compute actions, collectives and Step: how long the rank is busy.
   std::function<double(int rank, const Action&)> seconds;
   /// Sends: time on the wire.
   std::function<double(int from, int to, const Action&)> transfer_seconds;

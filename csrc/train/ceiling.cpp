@@ -12,7 +12,6 @@ namespace kente {
 namespace {
 
 constexpr int64_t kSide = 512;
-constexpr double kSeconds = 0.15;
 
 }  // namespace
 
@@ -29,17 +28,17 @@ double model_flops_per_token(const Recipe& recipe) {
                                                     recipe.sequence_length);
 }
 
-double measure_ceiling(Communicator& world, DType dtype, const Deadline& deadline) {
+double measure_ceiling(Communicator& world, DType dtype, double seconds, const Deadline& deadline) {
   const at::Tensor a = at::ones({kSide, kSide}, scalar_type(dtype));
   at::Tensor c = at::ones({kSide, kSide}, scalar_type(dtype));
   at::mm_out(c, a, a);
   world.barrier(deadline);
   const int64_t begin = now_ns();
   int64_t runs = 0;
-  while (static_cast<double>(now_ns() - begin) * 1e-9 < kSeconds) {
+  do {
     at::mm_out(c, a, a);
     ++runs;
-  }
+  } while (static_cast<double>(now_ns() - begin) * 1e-9 < seconds);
   double rate = 2.0 * kSide * kSide * kSide * static_cast<double>(runs) /
                 (static_cast<double>(now_ns() - begin) * 1e-9);
   world.all_reduce({.data = &rate, .count = 1, .dtype = DType::kF64}, ReduceOp::kSum)

@@ -29,7 +29,7 @@ DType compute_dtype(const Plan& plan, const Mesh& mesh, int rank);
 /// counts.
 double model_flops_per_token(const Recipe& recipe);
 
-/// FLOP/s of GEMM in dtype, one thread a rank, all ranks at once, summed. A collective.
-double measure_ceiling(Communicator& world, DType dtype, const Deadline& deadline);
+/// FLOP/s of GEMM in dtype, one thread a rank, all ranks at once for so long, summed. A collective.
+double measure_ceiling(Communicator& world, DType dtype, double seconds, const Deadline& deadline);
 
 }  // namespace kente

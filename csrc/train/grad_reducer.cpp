@@ -3,7 +3,6 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
-#include <map>
 
 #include "csrc/base/errors.h"
 
@@ -15,13 +14,14 @@ size_t at_index(int i) { return static_cast<size_t>(i); }
 }  // namespace
 
 GradReducer::GradReducer(const Recipe& recipe, const Mesh& mesh, const Parameters& parameters,
-                         Communicator& world)
+                         const BucketComms& comms, int rank)
     : parameters_(parameters),
       mesh_(mesh),
       reduction_(recipe.numerics.reduction),
       // A tied parameter gets two contributions from each grain.
       terms_(2 * recipe.grains_per_step()),
-      rank_(world.rank()) {
+      comms_(comms),
+      rank_(rank) {
   int64_t largest = 0;
   for (const int group : parameters.groups()) {
     const int64_t size = parameters.layout(group).size;
@@ -31,19 +31,6 @@ GradReducer::GradReducer(const Recipe& recipe, const Mesh& mesh, const Parameter
         at::zeros({size}, reduction_ == Reduction::kExact ? at::kLong : at::kFloat);
   }
   if (reduction_ == Reduction::kExact) scratch_ = at::zeros({largest}, at::kFloat);
-
-  // Every rank takes part in every split, in the same order; equal holder sets share a
-  // communicator.
-  std::map<std::vector<int>, Communicator*> made;
-  for (const Bucket& bucket : mesh.buckets) {
-    if (bucket.holders.size() > 1 && !made.contains(bucket.holders)) {
-      const bool member = std::binary_search(bucket.holders.begin(), bucket.holders.end(), rank_);
-      auto comm = world.split(member ? 0 : -1, rank_);
-      made[bucket.holders] = comm.get();
-      if (comm) comms_.push_back(std::move(comm));
-    }
-    comm_of_bucket_.push_back(bucket.holders.size() > 1 ? made[bucket.holders] : nullptr);
-  }
 }
 
 void GradReducer::begin_step() {
@@ -64,7 +51,7 @@ void GradReducer::close(int group) {
 }
 
 void GradReducer::reduce(int bucket) {
-  Communicator* comm = comm_of_bucket_.at(at_index(bucket));
+  Communicator* comm = comms_.of(bucket);
   if (!comm) return;
   for (const int group : mesh_.buckets[at_index(bucket)].groups) {
     at::Tensor& sum = sums_[at_index(group)];

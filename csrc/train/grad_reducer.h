@@ -9,6 +9,7 @@
 #include "comm/communicator.h"
 #include "csrc/nn/parameters.h"
 #include "csrc/plan/mesh.h"
+#include "csrc/train/bucket_comms.h"
 #include "csrc/train/fixed_point.h"
 
 namespace kente {
@@ -21,9 +22,9 @@ namespace kente {
 /// in the schedule's order. Buffers are allocated once. One thread.
 class GradReducer : public GradSink {
  public:
-  /// A collective over world: one communicator per distinct set of holders.
+  /// comms must outlive it.
   GradReducer(const Recipe& recipe, const Mesh& mesh, const Parameters& parameters,
-              Communicator& world);
+              const BucketComms& comms, int rank);
 
   /// Forgets the last step's sums.
   void begin_step();
@@ -45,11 +46,10 @@ class GradReducer : public GradSink {
   const Mesh& mesh_;
   Reduction reduction_;
   int64_t terms_;  // contributions that meet in one element of the step's sum, at most
+  const BucketComms& comms_;
   int rank_;
-  std::vector<at::Tensor> sums_;               // by group: i64 (EXACT) or f32 (FAST) [size]
-  at::Tensor scratch_;                         // f32 [largest group]; EXACT only
-  std::vector<Communicator*> comm_of_bucket_;  // null: this rank is the only holder, or none
-  std::vector<std::unique_ptr<Communicator>> comms_;
+  std::vector<at::Tensor> sums_;  // by group: i64 (EXACT) or f32 (FAST) [size]
+  at::Tensor scratch_;            // f32 [largest group]; EXACT only
   std::vector<std::unique_ptr<Work>> works_;
   int64_t poison_ = 0;
 };

@@ -1,6 +1,6 @@
 #include "csrc/train/optimizer.h"
 
-#include <ATen/ops/zeros_like.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <cmath>
@@ -40,6 +40,15 @@ void update_any(float* p, float* m, float* v, const float* g, int64_t count, Ada
 }
 #endif
 
+std::vector<ElementRange> whole_groups(const Parameters& parameters) {
+  std::vector<ElementRange> ranges;
+  for (const int group : parameters.groups()) {
+    ranges.resize(static_cast<size_t>(group) + 1);
+    ranges.back() = {.begin = 0, .end = parameters.layout(group).size};
+  }
+  return ranges;
+}
+
 }  // namespace
 
 double learning_rate(const Recipe& recipe, int64_t step) {
@@ -67,18 +76,22 @@ double learning_rate(const Recipe& recipe, int64_t step) {
   return peak;
 }
 
-AdamW::AdamW(const OptimizerConfig& config, const Parameters& parameters)
-    : config_(config), parameters_(parameters) {
+AdamW::AdamW(const OptimizerConfig& config, const Parameters& parameters,
+             std::vector<ElementRange> shards)
+    : config_(config),
+      parameters_(parameters),
+      shards_(std::move(shards)),
+      exp_avg_(shards_.size()),
+      exp_avg_sq_(shards_.size()) {
   for (const int group : parameters.groups()) {
     const auto index = static_cast<size_t>(group);
-    if (exp_avg_.size() <= index) {
-      exp_avg_.resize(index + 1);
-      exp_avg_sq_.resize(index + 1);
-    }
-    exp_avg_[index] = at::zeros_like(parameters.master(group));
-    exp_avg_sq_[index] = at::zeros_like(parameters.master(group));
+    exp_avg_[index] = at::zeros({shard(group).size()}, at::kFloat);
+    exp_avg_sq_[index] = at::zeros({shard(group).size()}, at::kFloat);
   }
 }
+
+AdamW::AdamW(const OptimizerConfig& config, const Parameters& parameters)
+    : AdamW(config, parameters, whole_groups(parameters)) {}
 
 void AdamW::update(int group, const at::Tensor& gradient, float factor, double lr, int64_t step) {
   const double t = static_cast<double>(step);
@@ -89,6 +102,7 @@ void AdamW::update(int group, const at::Tensor& gradient, float factor, double l
   f.epsilon = static_cast<float>(config_.epsilon);
   f.step_size = static_cast<float>(lr / (1 - std::pow(config_.beta1, t)));
   f.root_scale = static_cast<float>(1 / std::sqrt(1 - std::pow(config_.beta2, t)));
+  const ElementRange& own = shard(group);
   float* p = parameters_.master(group).data_ptr<float>();
   float* m = exp_avg(group).data_ptr<float>();
   float* v = exp_avg_sq(group).data_ptr<float>();
@@ -101,7 +115,11 @@ void AdamW::update(int group, const at::Tensor& gradient, float factor, double l
 #endif
   for (const ParamSpec& spec : parameters_.layout(group).params) {
     f.keep = spec.decay ? static_cast<float>(1 - lr * config_.weight_decay) : 1.0f;
-    update(p + spec.offset, m + spec.offset, v + spec.offset, g + spec.offset, spec.count, f);
+    const ElementRange part =
+        intersect(own, {.begin = spec.offset, .end = spec.offset + spec.count});
+    if (part.size() == 0) continue;
+    const int64_t at = part.begin - own.begin;
+    update(p + part.begin, m + at, v + at, g + part.begin, part.size(), f);
   }
 }
 

@@ -7,6 +7,7 @@
 
 #include "csrc/config/recipe.h"
 #include "csrc/nn/parameters.h"
+#include "csrc/plan/shards.h"
 
 namespace kente {
 
@@ -15,7 +16,7 @@ namespace kente {
 /// arXiv:2404.06395.
 double learning_rate(const Recipe& recipe, int64_t step);
 
-/// AdamW over the groups one rank holds; state in f32, allocated once.
+/// AdamW over the groups one rank holds, or its shards of them; state in f32, allocated once.
 ///
 ///   m = b1 m + (1 - b1) g      v = b2 v + (1 - b2) g^2
 ///   p = p (1 - lr wd) - lr / (1 - b1^t) * m / (sqrt(v / (1 - b2^t)) + eps)
@@ -23,19 +24,26 @@ double learning_rate(const Recipe& recipe, int64_t step);
 /// Source: Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2. Vectors do not decay.
 class AdamW {
  public:
+  /// shards: by group index, the elements that this rank keeps state of and updates.
+  AdamW(const OptimizerConfig& config, const Parameters& parameters,
+        std::vector<ElementRange> shards);
+  /// All elements of every group held.
   AdamW(const OptimizerConfig& config, const Parameters& parameters);
 
-  /// Updates a group's master weights. gradient [size] f32 is multiplied by factor first; step
-  /// counts from 1.
+  /// Updates the master weights of this rank's shard of a group. gradient [size] f32, of the whole
+  /// group, is multiplied by factor first; step counts from 1.
   void update(int group, const at::Tensor& gradient, float factor, double lr, int64_t step);
 
-  /// First and second moment [size] f32, for checkpoints.
+  /// The shard of a held group.
+  const ElementRange& shard(int group) const { return shards_.at(static_cast<size_t>(group)); }
+  /// First and second moment [shard(group).size()] f32, for checkpoints.
   at::Tensor exp_avg(int group) const { return exp_avg_.at(static_cast<size_t>(group)); }
   at::Tensor exp_avg_sq(int group) const { return exp_avg_sq_.at(static_cast<size_t>(group)); }
 
  private:
   OptimizerConfig config_;
   const Parameters& parameters_;
+  std::vector<ElementRange> shards_;              // by group index
   std::vector<at::Tensor> exp_avg_, exp_avg_sq_;  // by group index; undefined when not held
 };
 

@@ -36,6 +36,9 @@ void PhaseClock::add(const Action& action, int64_t begin_ns, int64_t end_ns,
       end_wait_ += waited_until_ns - first_collective_;
       optimizer_ += end_ns - waited_until_ns;
       return;
+    case ActionKind::kGatherParameters:
+      gather_ += took;
+      return;
     case ActionKind::kSendActivation:
     case ActionKind::kSendGradient:
       return;
@@ -51,7 +54,7 @@ RankMeasurement PhaseClock::take() {
   measured.phases.backward_weight = average(backward_weight_);
   measured.phases.optimizer = average(optimizer_);
   measured.end_wait = average(end_wait_);
-  measured.phases.wait = measured.end_wait;
+  measured.phases.wait = measured.end_wait + average(gather_);
   for (const auto& [peer, ns] : waited_for_) {
     measured.waited_for.emplace_back(peer, average(ns));
     measured.phases.wait += average(ns);

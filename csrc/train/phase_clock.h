@@ -24,7 +24,7 @@ class PhaseClock {
  private:
   int64_t steps_ = 0;
   int64_t forward_ = 0, backward_input_ = 0, backward_weight_ = 0, optimizer_ = 0;
-  int64_t end_wait_ = 0;
+  int64_t end_wait_ = 0, gather_ = 0;
   int64_t first_collective_ = -1;      // of this step; -1: not reached
   std::map<int, int64_t> waited_for_;  // by neighbour
 };

@@ -147,6 +147,8 @@ void PipeRunner::carry_out(const Action& action, const Hooks& hooks) {
     case ActionKind::kStep:
       step_waited_until_ns_ = hooks.step();
       return;
+    case ActionKind::kGatherParameters:
+      return hooks.gather(action.bucket);
     case ActionKind::kRecvActivation:
     case ActionKind::kRecvGradient:
       break;
@@ -195,8 +197,8 @@ void PipeRunner::post_next_receive(const ActionList& actions) {
   receive.tensor = at::empty({samples, recipe_.sequence_length, recipe_.model.hidden_size},
                              scalar_type(recipe_.numerics.boundary));
   if (activation) {
-    batch(action.micro_batch) = MicroBatch::zeros(samples, recipe_.sequence_length);
-    auto& fields = batch(action.micro_batch).fields;
+    receive.batch = MicroBatch::zeros(samples, recipe_.sequence_length);
+    auto& fields = receive.batch.fields;
     receive.fields = world_.irecv(
         {.data = fields.data(), .count = static_cast<int64_t>(fields.size()), .dtype = DType::kI32},
         action.peer, tag(action, kFields));
@@ -213,6 +215,9 @@ at::Tensor PipeRunner::finish_receive(const Action& action) {
   const Deadline deadline = Deadline::after_seconds(timeout_seconds_);
   if (node.mapped().fields) node.mapped().fields->wait(deadline);
   node.mapped().data->wait(deadline);
+  // A rank with several chunks has the micro-batch from its first one, and may still be sending it.
+  if (activation && action.chunk == chunks_.begin()->first)
+    batch(action.micro_batch) = std::move(node.mapped().batch);
   return node.mapped().tensor.to(scalar_type(compute_of(action.chunk)));
 }
 
@@ -253,6 +258,7 @@ void PipeRunner::record(const Action& action, int64_t begin_ns, int64_t end_ns) 
     case ActionKind::kSendActivation:
     case ActionKind::kSendGradient:
     case ActionKind::kReduceBucket:
+    case ActionKind::kGatherParameters:
       return record(label, TimelineSpan::kComm, begin_ns, end_ns);
     case ActionKind::kStep:
       // Gradients and votes of slower ranks first, then the optimizer.

@@ -38,6 +38,7 @@ class PipeRunner {
     std::function<void(int bucket)> reduce;
     /// Returns when its waiting for other ranks ended, on the clock of now_ns().
     std::function<int64_t()> step;
+    std::function<void(int bucket)> gather;
     /// Head only: a micro-batch's sums, as they come.
     std::function<void(int micro_batch, const LossSums&)> loss;
   };
@@ -60,6 +61,7 @@ class PipeRunner {
  private:
   struct Receive {
     at::Tensor tensor;  // in the boundary dtype
+    MicroBatch batch;   // with an activation
     std::unique_ptr<Work> data, fields;
   };
   struct Send {

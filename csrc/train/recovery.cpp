@@ -10,54 +10,108 @@
 #include "csrc/base/errors.h"
 #include "csrc/base/hash.h"
 #include "csrc/ckpt/manifest.h"
+#include "csrc/plan/shards.h"
 #include "csrc/train/gather.h"
 #include "csrc/train/transfer.h"
 
 namespace kente {
 namespace {
 
-/// Every stored tensor of a group, as views into this rank's buffers; in a fixed order.
-std::vector<NamedTensor> stored_tensors(const ParamGroup& layout, const at::Tensor& master,
-                                        const at::Tensor& exp_avg, const at::Tensor& exp_avg_sq) {
-  std::vector<NamedTensor> tensors;
-  for (const ParamSpec& spec : layout.params) {
-    const auto add = [&](const std::string& name, const at::Tensor& flat) {
-      if (!flat.defined()) return;
-      tensors.push_back({.name = name,
-                         .shape = spec.shape,
-                         .data = {.data = flat.data_ptr<float>() + spec.offset,
-                                  .count = spec.count,
-                                  .dtype = DType::kF32}});
-    };
-    add(spec.name, master);
-    add("exp_avg." + spec.name, exp_avg);
-    add("exp_avg_sq." + spec.name, exp_avg_sq);
+/// What a checkpoint holds of a parameter: its master weights and its two moments.
+enum class Kind { kMaster, kExpAvg, kExpAvgSq };
+
+/// One tensor of a checkpoint: what it is, and the elements of its group's flat buffer it covers.
+struct StateTensor {
+  Kind kind = Kind::kMaster;
+  const Bucket* bucket = nullptr;
+  int group = 0;
+  const ParamSpec* spec = nullptr;
+
+  std::string name() const {
+    constexpr std::array kPrefix = {"", "exp_avg.", "exp_avg_sq."};
+    return kPrefix[static_cast<size_t>(kind)] + spec->name;
   }
+  ElementRange elements() const {
+    return {.begin = spec->offset, .end = spec->offset + spec->count};
+  }
+};
+
+/// The whole model's, in the one order in which all ranks go through them.
+std::vector<StateTensor> all_tensors(const Mesh& mesh, const Parameters& parameters,
+                                     bool with_optimizer) {
+  std::vector<StateTensor> tensors;
+  for (const Bucket& bucket : mesh.buckets)
+    for (const int group : bucket.groups)
+      for (const ParamSpec& spec : parameters.layout(group).params)
+        for (const Kind kind : {Kind::kMaster, Kind::kExpAvg, Kind::kExpAvgSq})
+          if (kind == Kind::kMaster || with_optimizer)
+            tensors.push_back({.kind = kind, .bucket = &bucket, .group = group, .spec = &spec});
   return tensors;
 }
 
-std::vector<NamedTensor> stored_tensors(int group, const Parameters& parameters,
-                                        const AdamW* optimizer) {
-  return stored_tensors(parameters.layout(group), parameters.master(group),
-                        optimizer ? optimizer->exp_avg(group) : at::Tensor(),
-                        optimizer ? optimizer->exp_avg_sq(group) : at::Tensor());
+/// This rank's place for an element of a tensor; it must hold that element.
+float* place_of(const StateTensor& tensor, int64_t element, const Parameters& parameters,
+                const AdamW* optimizer) {
+  const int group = tensor.group;
+  if (tensor.kind == Kind::kMaster) return parameters.master(group).data_ptr<float>() + element;
+  const at::Tensor moment =
+      tensor.kind == Kind::kExpAvg ? optimizer->exp_avg(group) : optimizer->exp_avg_sq(group);
+  return moment.data_ptr<float>() + (element - optimizer->shard(group).begin);
 }
 
-/// The same names and shapes for the whole model: what a checkpoint must hold.
+/// Elements of a tensor as a checkpoint stores them: a piece unless they are all of it.
+NamedTensor stored_tensor(const StateTensor& tensor, const ElementRange& elements, float* data) {
+  NamedTensor stored;
+  stored.name = tensor.name();
+  stored.shape = tensor.spec->shape;
+  stored.data = {.data = data, .count = elements.size(), .dtype = DType::kF32};
+  if (elements == tensor.elements()) return stored;
+  const int64_t first = elements.begin - tensor.elements().begin;
+  stored.piece_of = PieceOf{.name = stored.name, .shape = stored.shape, .first = first};
+  stored.name += "@" + std::to_string(first);
+  stored.shape = {elements.size()};
+  return stored;
+}
+
+/// Who needs which part of what a source holds: weights all holders, moments those whose shard it
+/// meets. own and domains are left to the caller.
+TensorMove move_of(const StateTensor& tensor, const TensorSource& source, int64_t group_size) {
+  const int64_t begin = tensor.elements().begin + source.first();
+  const ElementRange stored{.begin = begin, .end = begin + source.count()};
+  const std::vector<ElementRange> shards = optimizer_shards(*tensor.bucket, group_size);
+  TensorMove move;
+  move.bytes = source.tensor.bytes;
+  for (size_t holder = 0; holder < shards.size(); ++holder) {
+    const ElementRange needed =
+        tensor.kind == Kind::kMaster ? stored : intersect(stored, shards[holder]);
+    if (needed.size() > 0)
+      move.receivers.push_back({.rank = tensor.bucket->holders[holder],
+                                .first = (needed.begin - begin) * size_of(DType::kF32),
+                                .bytes = needed.size() * size_of(DType::kF32)});
+  }
+  return move;
+}
+
+/// The names and shapes for the whole model: what a checkpoint must hold.
 std::vector<WantedTensor> wanted_tensors(const Mesh& mesh, const Parameters& parameters,
                                          bool with_optimizer) {
   std::vector<WantedTensor> wanted;
-  for (const Bucket& bucket : mesh.buckets)
-    for (const int group : bucket.groups)
-      for (const ParamSpec& spec : parameters.layout(group).params) {
-        wanted.push_back({.name = spec.name, .dtype = DType::kF32, .shape = spec.shape});
-        if (!with_optimizer) continue;
-        wanted.push_back(
-            {.name = "exp_avg." + spec.name, .dtype = DType::kF32, .shape = spec.shape});
-        wanted.push_back(
-            {.name = "exp_avg_sq." + spec.name, .dtype = DType::kF32, .shape = spec.shape});
-      }
+  for (const StateTensor& tensor : all_tensors(mesh, parameters, with_optimizer))
+    wanted.push_back({.name = tensor.name(), .dtype = DType::kF32, .shape = tensor.spec->shape});
   return wanted;
+}
+
+/// Everybody's lines, by rank.
+std::vector<std::string> all_gather_lines(Communicator& world, const std::string& lines,
+                                          const Deadline& deadline) {
+  std::vector<std::string> all;
+  for (const std::string& text : all_gather_text(world, lines, deadline))
+    for (size_t at = 0; at < text.size();) {
+      const size_t end = text.find('\n', at);
+      all.push_back(text.substr(at, end - at));
+      at = end + 1;
+    }
+  return all;
 }
 
 std::string shard_name(int rank) {
@@ -111,8 +165,7 @@ bool Recovery::save(int64_t step, int64_t samples, const RunIdentity& run,
     const std::string text = mine.file.empty() ? std::string() : to_json(mine);
     const std::vector<std::string> all = all_gather_text(world_, text, deadline());
     for (size_t rank = 0; rank < all.size(); ++rank)
-      if (!all[rank].empty())
-        manifest.shards.push_back(parse_shard(all[rank], "rank " + std::to_string(rank)));
+      if (!all[rank].empty()) manifest.add(parse_shard(all[rank], "rank " + std::to_string(rank)));
     by_leaders([&] { write_manifest(files_, directory_, id, manifest); });
     by_leaders([&] { commit(files_, directory_, id, step); });
     by_leaders([&] { retain(files_, directory_, keep); });
@@ -129,14 +182,20 @@ bool Recovery::save(int64_t step, int64_t samples, const RunIdentity& run,
 Shard Recovery::write_own_shard(const std::string& id, const Parameters& parameters,
                                 const AdamW& optimizer) {
   std::vector<NamedTensor> tensors;
-  for (const Bucket& bucket : mesh_.buckets)
-    for (const int group : bucket.groups) {
+  for (const StateTensor& tensor : all_tensors(mesh_, parameters, true)) {
+    if (!parameters.holds(tensor.group)) continue;
+    ElementRange elements = tensor.elements();
+    if (mesh_.shard_optimizer && tensor.kind != Kind::kMaster) {
+      elements = intersect(elements, optimizer.shard(tensor.group));
+      if (elements.size() == 0) continue;
+    } else {
       // Holders have equal bits; they take turns so that none writes everything.
-      const auto turn = static_cast<size_t>(group) % bucket.holders.size();
-      if (bucket.holders[turn] != world_.rank()) continue;
-      for (NamedTensor& tensor : stored_tensors(group, parameters, &optimizer))
-        tensors.push_back(std::move(tensor));
+      const std::vector<int>& holders = tensor.bucket->holders;
+      if (holders[static_cast<size_t>(tensor.group) % holders.size()] != world_.rank()) continue;
     }
+    float* data = place_of(tensor, elements.begin, parameters, &optimizer);
+    tensors.push_back(stored_tensor(tensor, elements, data));
+  }
   if (tensors.empty()) return {};
   Shard shard = write_shard(files_, directory_, id, shard_name(world_.rank()), tensors);
   shard.domain = domain();
@@ -193,14 +252,14 @@ std::vector<std::string> Recovery::fetch(const RestorePoint& point, const Parame
                                          AdamW* optimizer) {
   std::string damaged;  // lines "domain file"
   std::map<size_t, std::unique_ptr<ShardReader>> readers;
-  const auto read = [&](const TensorSource& source, void* out) {
+  const auto read = [&](const TensorSource& source, int64_t first, int64_t bytes, void* out) {
     const Shard& shard = point.manifest.shards[source.shard];
     try {
       auto& reader = readers[source.shard];
       if (!reader)
         reader = std::make_unique<ShardReader>(
             files_, directory_ + "/" + step_directory(point.step) + "/" + shard.file, shard);
-      reader->read(source.tensor, out);
+      reader->read_part(source.tensor, first, bytes, out);
       return true;
     } catch (const Error& failure) {
       if (exit_status(failure) == ExitStatus::kBug) throw;
@@ -211,32 +270,22 @@ std::vector<std::string> Recovery::fetch(const RestorePoint& point, const Parame
   };
   // One global order of tensors and receivers: whoever waits, waits for the earliest transfer that
   // is not done.
-  for (const Bucket& bucket : mesh_.buckets)
-    for (const int group : bucket.groups) {
-      std::vector<NamedTensor> own;
-      if (parameters.holds(group)) own = stored_tensors(group, parameters, optimizer);
-      const ParamGroup& layout = parameters.layout(group);
-      const size_t per_parameter = optimizer ? 3 : 1;
-      for (size_t i = 0; i < layout.params.size() * per_parameter; ++i) {
-        const std::string& name = layout.params[i / per_parameter].name;
-        static constexpr std::array<const char*, 3> kPrefix = {"", "exp_avg.", "exp_avg_sq."};
-        const TensorSource& source = point.tensors.at(kPrefix[i % per_parameter] + name);
-        move_tensor(
-            {.holders = bucket.holders,
-             .domains = point.holders[source.shard],
-             .bytes = source.tensor.bytes,
-             .own = own.empty() ? nullptr : own[i].data.data},
-            domains_, world_, [&](void* out) { return read(source, out); }, deadline());
+  for (const StateTensor& tensor : all_tensors(mesh_, parameters, optimizer != nullptr))
+    for (const TensorSource& source : point.tensors.at(tensor.name())) {
+      TensorMove move = move_of(tensor, source, parameters.layout(tensor.group).size);
+      move.domains = point.holders[source.shard];
+      for (const TensorMove::Receiver& receiver : move.receivers) {
+        if (receiver.rank != world_.rank()) continue;
+        const int64_t element =
+            tensor.elements().begin + source.first() + receiver.first / size_of(DType::kF32);
+        move.own = place_of(tensor, element, parameters, optimizer);
       }
+      move_tensor(
+          move, domains_, world_,
+          [&](int64_t first, int64_t bytes, void* out) { return read(source, first, bytes, out); },
+          deadline());
     }
-  std::vector<std::string> lines;
-  for (const std::string& text : all_gather_text(world_, damaged, deadline()))
-    for (size_t at = 0; at < text.size();) {
-      const size_t end = text.find('\n', at);
-      lines.push_back(text.substr(at, end - at));
-      at = end + 1;
-    }
-  return lines;
+  return all_gather_lines(world_, damaged, deadline());
 }
 
 }  // namespace kente

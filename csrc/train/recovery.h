@@ -24,9 +24,9 @@ struct RunIdentity {
 };
 
 /// Saves and restores the whole training state over all ranks, whatever the plan: every tensor is
-/// stored once, by one of its holders, in the run directory that holder sees; on the way back each
-/// rank reads what it can see itself and gets the rest from a rank that sees it. One thread; every
-/// function is a collective.
+/// stored once, by one of its holders, in the run directory that holder sees; sharded moments in
+/// pieces, each by the rank that keeps it. On the way back each rank reads what it can see itself
+/// and gets the rest from a rank that sees it. One thread; every function is a collective.
 class Recovery {
  public:
   /// run_directory must exist. timeout_seconds: how long a peer may take over its disk.

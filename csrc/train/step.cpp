@@ -17,7 +17,8 @@ Step::Step(const Recipe& recipe, const Plan& plan, const Mesh& mesh, Communicato
       optimizer_(optimizer),
       timeout_seconds_(timeout_seconds),
       schedule_(make_schedule(mesh, plan.schedule)),
-      reducer_(recipe, mesh, parameters, world),
+      comms_(mesh, world),
+      reducer_(recipe, mesh, parameters, comms_, world.rank()),
       runner_(recipe, mesh, plan, world, parameters, timeout_seconds) {
   const int replica = mesh.replica_of(world.rank());
   if (replica >= 0)
@@ -47,6 +48,7 @@ StepReport Step::run(int64_t step, std::vector<MicroBatch> batches, bool want_st
     for (const int64_t tokens : sums.tokens) vote.tokens += tokens;
   };
   hooks.step = [&] { return apply(step, vote, report); };
+  hooks.gather = [&](int bucket) { gather(bucket); };
   runner_.run(schedule_[static_cast<size_t>(world_.rank())], sizes_, std::move(batches), hooks);
   report.seconds = static_cast<double>(now_ns() - begin) * 1e-9;
   return report;
@@ -83,9 +85,31 @@ int64_t Step::apply(int64_t step, Vote& vote, StepReport& report) {
     if (parameters_.layout(group).size == 0) continue;
     optimizer_.update(group, reducer_.gradient(group), static_cast<float>(to_mean * keep),
                       report.lr, step);
-    parameters_.refresh(group);
+    // Of a sharded plan's weights most are still to be gathered.
+    if (!mesh_.shard_optimizer) parameters_.refresh(group);
   }
   return waited_until;
+}
+
+void Step::gather(int bucket) {
+  const Bucket& gathered = mesh_.buckets[static_cast<size_t>(bucket)];
+  Communicator* comm = comms_.of(bucket);
+  std::vector<std::unique_ptr<Work>> works;
+  for (const int group : gathered.groups) {
+    if (!comm) break;  // this rank updated all of it
+    const std::vector<ElementRange> shards =
+        optimizer_shards(gathered, parameters_.layout(group).size);
+    float* master = parameters_.master(group).data_ptr<float>();
+    for (size_t holder = 0; holder < shards.size(); ++holder)
+      if (shards[holder].size() > 0)
+        works.push_back(comm->broadcast({.data = master + shards[holder].begin,
+                                         .count = shards[holder].size(),
+                                         .dtype = DType::kF32},
+                                        static_cast<int>(holder)));
+  }
+  const Deadline deadline = Deadline::after_seconds(timeout_seconds_);
+  for (auto& work : works) work->wait(deadline);
+  for (const int group : gathered.groups) parameters_.refresh(group);
 }
 
 std::vector<LossSums> Step::evaluate(const std::vector<int>& counts,

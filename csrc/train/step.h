@@ -8,6 +8,7 @@
 #include "csrc/config/recipe.h"
 #include "csrc/nn/parameters.h"
 #include "csrc/plan/schedule.h"
+#include "csrc/train/bucket_comms.h"
 #include "csrc/train/grad_reducer.h"
 #include "csrc/train/optimizer.h"
 #include "csrc/train/pipe_runner.h"
@@ -52,6 +53,8 @@ class Step {
   };
   /// Returns when the waiting for other ranks ended.
   int64_t apply(int64_t step, Vote& vote, StepReport& report);
+  /// Hands the bucket's updated master weights from the rank that updated each part to all holders.
+  void gather(int bucket);
 
   const Recipe& recipe_;
   const Mesh& mesh_;
@@ -61,6 +64,7 @@ class Step {
   const double timeout_seconds_;
   std::vector<ActionList> schedule_;
   std::vector<int64_t> sizes_;  // samples per micro-batch of this rank's replica
+  BucketComms comms_;
   GradReducer reducer_;
   PipeRunner runner_;
 };

@@ -10,8 +10,10 @@
 #include "csrc/base/clock.h"
 #include "csrc/base/errors.h"
 #include "csrc/base/hash.h"
+#include "csrc/config/model_layout.h"
 #include "csrc/config/parse.h"
 #include "csrc/data/loader.h"
+#include "csrc/plan/shards.h"
 #include "csrc/train/environment.h"
 #include "csrc/train/gather.h"
 #include "csrc/train/parameters_digest.h"
@@ -108,7 +110,8 @@ Trainer::Trainer(const TrainOptions& options, Communicator& world, FileSystem& f
       directory_(files, options.run_directory),
       parameters_(recipe_.model, mesh_.layers_of(world.rank()),
                   compute_dtype(options.plan, mesh_, world.rank())),
-      optimizer_(recipe_.optimizer, parameters_),
+      optimizer_(recipe_.optimizer, parameters_,
+                 optimizer_shards_of(world.rank(), mesh_, model_layout(recipe_.model))),
       step_(recipe_, options.plan, mesh_, world, parameters_, optimizer_, options.timeout_seconds),
       recovery_(mesh_, world, files, log, options.run_directory, options.timeout_seconds),
       progress_(stdout, leads() ? options.progress : Progress::Output::kQuiet, recipe_.steps) {
@@ -147,7 +150,8 @@ void Trainer::start_or_resume() {
       slices.push_back({.first_grain = m.first_grain, .grains = m.grains});
     loader_.emplace(*data_, recipe_, std::move(slices), first_step_ - 1);
   }
-  ceiling_flops_ = measure_ceiling(world_, recipe_.numerics.compute, deadline());
+  ceiling_flops_ =
+      measure_ceiling(world_, recipe_.numerics.compute, options_.ceiling_seconds, deadline());
   const std::string environment =
       describe_environment(recipe_, mesh_, options_, world_, data_.get(), deadline());
   if (options_.cluster)

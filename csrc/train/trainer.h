@@ -31,8 +31,9 @@ struct TrainOptions {
   StartMode start = StartMode::kFresh;
   int64_t checkpoint_every = 0;  // steps; 0: only at the end
   int64_t keep_checkpoints = 3;
-  double timeout_seconds = 600;  // a peer silent for so long is lost
-  std::string build_id;          // equal on all ranks, or the run does not start
+  double timeout_seconds = 600;   // a peer silent for so long is lost
+  double ceiling_seconds = 0.15;  // how long the ceiling of GEMM is measured at the start
+  std::string build_id;           // equal on all ranks, or the run does not start
   Progress::Output progress = Progress::Output::kQuiet;
   std::function<bool()> want_stop;                    // asked before every step; may be empty
   std::function<void(const StepReport&)> after_step;  // may be empty

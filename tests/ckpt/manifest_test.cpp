@@ -31,8 +31,9 @@ std::string refusal_of(const std::string& text) {
 }
 
 /// The manifest with some text replaced, and a digest that holds.
-std::string forged(const std::string& from, const std::string& to) {
-  std::string text = to_json(small_manifest());
+std::string forged(const std::string& from, const std::string& to,
+                   const CheckpointManifest& manifest = small_manifest()) {
+  std::string text = to_json(manifest);
   const size_t digest_end = text.find("\",") + 2;
   std::string bare = "{";
   bare.append(text, digest_end, text.size() - digest_end - 1);
@@ -64,9 +65,29 @@ TEST(Manifest, EveryTruncationIsRefused) {
   EXPECT_NE(refusal_of(text + "\n"), "");
 }
 
+TEST(Manifest, PiecesComeBackAndLieWithinTheirTensors) {
+  FaultyFileSystem files;
+  const CheckpointManifest manifest = write_small_checkpoint_in_pieces(files, "/run/ckpt", 10);
+  EXPECT_EQ(manifest.version, 2);
+  EXPECT_EQ(small_manifest().version, 1);  // older builds read what has no pieces
+  EXPECT_EQ(parse_manifest(to_json(manifest), "m"), manifest);
+  EXPECT_EQ(parse_shard(to_json(manifest.shards[1]), "rank 1"), manifest.shards[1]);
+  const auto why = [&](const std::string& from, const std::string& to) {
+    return refusal_of(forged(from, to, manifest));
+  };
+  EXPECT_EQ(why("\"first\":40", "\"first\":39"), "");  // an overlap is the choice's to refuse
+  EXPECT_THAT(why("\"first\":40", "\"first\":41"), HasSubstr("no piece of layers.0.weight"));
+  EXPECT_THAT(why("\"first\":40", "\"first\":9223372036854775807"), HasSubstr("no piece"));
+  EXPECT_THAT(why("\"shape\":[7,11]", "\"shape\":[4294967296,4294967296]"), HasSubstr("no piece"));
+  EXPECT_THAT(why("\"shape\":[40]", "\"shape\":[1,40]"), HasSubstr("no piece"));
+  EXPECT_THAT(why("\"first\":40", "\"first\":40,\"x\":1"), HasSubstr("unknown key"));
+  EXPECT_THAT(why("\"kente_checkpoint\":2", "\"kente_checkpoint\":1"),
+              HasSubstr("version 1 does not know"));
+}
+
 TEST(Manifest, NewerVersionIsRefusedByName) {
-  EXPECT_THAT(refusal_of(forged("\"kente_checkpoint\":1", "\"kente_checkpoint\":2")),
-              HasSubstr("version 2, this build reads version 1: use a newer kente"));
+  EXPECT_THAT(refusal_of(forged("\"kente_checkpoint\":1", "\"kente_checkpoint\":3")),
+              HasSubstr("version 3, this build reads versions 1 to 2: use a newer kente"));
 }
 
 TEST(Manifest, ForgeriesWithARightDigestAreRefused) {

@@ -52,23 +52,52 @@ std::vector<SmallState::Entry> second_shard_entries() {
   return {{"layers.1.weight", DType::kF32, {13}}, {"layers.1.sum", DType::kF64, {2, 0, 3}}};
 }
 
-CheckpointManifest write_small_checkpoint(FileSystem& files, const std::string& directory,
-                                          int64_t step) {
+namespace {
+
+CheckpointManifest write_and_commit(FileSystem& files, const std::string& directory, int64_t step,
+                                    const std::vector<std::vector<NamedTensor>>& shards) {
   const std::string id = "step-" + std::to_string(step);
-  const SmallState first(first_shard_entries(), step), second(second_shard_entries(), step);
   CheckpointManifest manifest;
   manifest.step = step;
   manifest.run_id = "test";
   manifest.recipe_sha256 = sha256_hex("recipe");
   manifest.samples = step * 16;
   manifest.state = {{"tokens", std::to_string(step * 256)}, {"note", "\u20ac \" \\ \n"}};
-  manifest.shards.push_back(
-      write_shard(files, directory, id, "rank-0000.safetensors", first.tensors()));
-  manifest.shards.push_back(
-      write_shard(files, directory, id, "rank-0001.safetensors", second.tensors()));
+  for (size_t rank = 0; rank < shards.size(); ++rank)
+    manifest.add(write_shard(files, directory, id,
+                             "rank-000" + std::to_string(rank) + ".safetensors", shards[rank]));
   write_manifest(files, directory, id, manifest);
   commit(files, directory, id, step);
   return manifest;
+}
+
+}  // namespace
+
+CheckpointManifest write_small_checkpoint(FileSystem& files, const std::string& directory,
+                                          int64_t step) {
+  const SmallState first(first_shard_entries(), step), second(second_shard_entries(), step);
+  return write_and_commit(files, directory, step, {first.tensors(), second.tensors()});
+}
+
+CheckpointManifest write_small_checkpoint_in_pieces(FileSystem& files, const std::string& directory,
+                                                    int64_t step) {
+  const SmallState first(first_shard_entries(), step), second(second_shard_entries(), step);
+  std::vector<std::vector<NamedTensor>> shards = {first.tensors(), second.tensors()};
+  NamedTensor& front = shards[0][0];  // "layers.0.weight", f32 [7, 11]
+  NamedTensor back = front;
+  constexpr int64_t kCut = 40;
+  const PieceOf whole{.name = front.name, .shape = front.shape, .first = 0};
+  front.piece_of = whole;
+  front.name += "@0";
+  front.data.count = kCut;
+  back.piece_of = PieceOf{.name = whole.name, .shape = whole.shape, .first = kCut};
+  back.name += "@40";
+  back.data.count -= kCut;
+  back.data.data = static_cast<float*>(back.data.data) + kCut;
+  front.shape = {front.data.count};
+  back.shape = {back.data.count};
+  shards[1].push_back(back);
+  return write_and_commit(files, directory, step, shards);
 }
 
 int64_t load_newest(FileSystem& files, const std::string& directory) {
@@ -80,13 +109,18 @@ int64_t load_newest(FileSystem& files, const std::string& directory) {
   const RestorePoint& point = *choice.point;
   const SmallState first(first_shard_entries(), point.step),
       second(second_shard_entries(), point.step);
-  for (const auto& [name, source] : point.tensors) {
-    const Shard& shard = point.manifest.shards[source.shard];
-    const ShardReader reader(files, directory + "/" + step_directory(point.step) + "/" + shard.file,
-                             shard);
-    std::vector<char> bytes(static_cast<size_t>(source.tensor.bytes));
-    reader.read(source.tensor, bytes.data());
-    EXPECT_EQ(bytes, (source.shard == 0 ? first : second).bytes_of(name)) << name;
+  for (const auto& [name, sources] : point.tensors) {
+    std::vector<char> bytes;
+    for (const TensorSource& source : sources) {
+      const Shard& shard = point.manifest.shards[source.shard];
+      const ShardReader reader(
+          files, directory + "/" + step_directory(point.step) + "/" + shard.file, shard);
+      const size_t begin = bytes.size();
+      bytes.resize(begin + static_cast<size_t>(source.tensor.bytes));
+      reader.read(source.tensor, bytes.data() + begin);
+    }
+    const bool in_first = name.starts_with("layers.0.");
+    EXPECT_EQ(bytes, (in_first ? first : second).bytes_of(name)) << name;
   }
   return point.step;
 }

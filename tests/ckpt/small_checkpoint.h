@@ -38,8 +38,12 @@ std::vector<SmallState::Entry> second_shard_entries();
 CheckpointManifest write_small_checkpoint(FileSystem& files, const std::string& directory,
                                           int64_t step);
 
+/// The same, "layers.0.weight" cut into two pieces, one a shard.
+CheckpointManifest write_small_checkpoint_in_pieces(FileSystem& files, const std::string& directory,
+                                                    int64_t step);
+
 /// The step that newest_complete() chooses in one directory, every byte of it compared with what
-/// write_small_checkpoint() wrote; -1 when there is none. A difference is a test failure.
+/// either function wrote; -1 when there is none. A difference is a test failure.
 int64_t load_newest(FileSystem& files, const std::string& directory);
 
 }  // namespace kente

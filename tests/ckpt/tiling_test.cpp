@@ -44,9 +44,9 @@ TEST(NewestComplete, FindsEveryTensorOnTheNodeThatHasIt) {
   ASSERT_TRUE(choice.point);
   EXPECT_EQ(choice.point->step, 3);
   EXPECT_TRUE(choice.point->durable);
-  EXPECT_EQ(choice.point->tensors.at("a").domain, 0);
-  EXPECT_EQ(choice.point->tensors.at("b").domain, 1);
-  EXPECT_EQ(choice.point->tensors.at("b").tensor.offset, 56);
+  EXPECT_EQ(choice.point->tensors.at("a").at(0).domain, 0);
+  EXPECT_EQ(choice.point->tensors.at("b").at(0).domain, 1);
+  EXPECT_EQ(choice.point->tensors.at("b").at(0).tensor.offset, 56);
   EXPECT_TRUE(choice.passed_over.empty());
 }
 
@@ -69,7 +69,7 @@ TEST(NewestComplete, PartsOfDifferentAttemptsAreNeverMixed) {
 TEST(NewestComplete, ANodesCopyOfAnothersShardIsEnough) {
   const RestoreChoice choice = newest_complete({{}, {two_parts(4, {kA, kB})}}, kWanted);
   ASSERT_TRUE(choice.point);
-  EXPECT_EQ(choice.point->tensors.at("a").domain, 1);
+  EXPECT_EQ(choice.point->tensors.at("a").at(0).domain, 1);
   EXPECT_FALSE(choice.point->durable);
   EXPECT_THAT(choice.point->holders, ElementsAre(ElementsAre(1), ElementsAre(1)));
 }
@@ -88,6 +88,54 @@ TEST(NewestComplete, MissingTensorOrOtherShapeIsNotLoaded) {
   EXPECT_FALSE(newest_complete(domains, {{"a", DType::kF32, {2, 2}}}).point);
   EXPECT_FALSE(newest_complete(domains, {{"a", DType::kI32, {4}}}).point);
   EXPECT_TRUE(newest_complete(domains, {{"a", DType::kF32, {4}}}).point);
+}
+
+/// A step of one shard that holds these pieces, [first, first + count), of "w" f32 [3, 4].
+StepInventory of_pieces(const std::vector<std::pair<int64_t, int64_t>>& pieces) {
+  Shard shard = shard_of(0, "x");
+  shard.tensors.clear();
+  int64_t at = 56;
+  for (const auto& [first, count] : pieces) {
+    StoredTensor tensor{"w@" + std::to_string(first) + "+" + std::to_string(count),
+                        DType::kF32,
+                        {count},
+                        at,
+                        4 * count};
+    tensor.piece_of = PieceOf{.name = "w", .shape = {3, 4}, .first = first};
+    at += tensor.bytes;
+    shard.tensors.push_back(tensor);
+  }
+  shard.bytes = at;
+  StepInventory inventory;
+  inventory.step = inventory.manifest.step = 3;
+  inventory.manifest.add(shard);
+  inventory.manifest_sha256 = digest_of(inventory.manifest);
+  inventory.present = {shard.file};
+  return inventory;
+}
+
+TEST(NewestComplete, PiecesMustCoverTheTensorOnceInAnyOrder) {
+  const std::vector<WantedTensor> wanted = {{"w", DType::kF32, {3, 4}}};
+  const auto choose = [&](const std::vector<std::pair<int64_t, int64_t>>& pieces) {
+    return newest_complete({{of_pieces(pieces)}}, wanted);
+  };
+  const RestoreChoice good = choose({{5, 7}, {0, 2}, {2, 3}});
+  ASSERT_TRUE(good.point);
+  EXPECT_EQ(good.point->manifest.version, 2);
+  std::vector<int64_t> firsts;
+  for (const TensorSource& source : good.point->tensors.at("w")) firsts.push_back(source.first());
+  EXPECT_THAT(firsts, ElementsAre(0, 2, 5));
+  const auto reason = [&](const std::vector<std::pair<int64_t, int64_t>>& pieces) {
+    const RestoreChoice choice = choose(pieces);
+    EXPECT_FALSE(choice.point);
+    return choice.passed_over.at(0);
+  };
+  EXPECT_THAT(reason({{0, 2}, {5, 7}}), HasSubstr("element 2 of tensor w is not in it"));
+  EXPECT_THAT(reason({{0, 5}, {5, 6}}), HasSubstr("element 11 of tensor w is not in it"));
+  EXPECT_THAT(reason({{1, 11}}), HasSubstr("element 0 of tensor w is not in it"));
+  EXPECT_THAT(reason({{0, 6}, {5, 7}}), HasSubstr("element 5 of tensor w is stored twice"));
+  EXPECT_THAT(reason({{0, 12}, {3, 2}}), HasSubstr("element 3 of tensor w is stored twice"));
+  EXPECT_FALSE(newest_complete({{of_pieces({{0, 12}})}}, {{"w", DType::kF32, {12}}}).point);
 }
 
 TEST(NewestComplete, DamagedManifestIsSaidAndPassedOver) {

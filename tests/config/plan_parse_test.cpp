@@ -63,6 +63,9 @@ TEST(PlanParse, TextOfAPlanParsesToTheSamePlan) {
   plan.replicas[0].stages[2].layers = {{.first = 5, .last = 5}};
   plan.replicas[1].stages.push_back({.ranks = {9}, .layers = {}, .compute = DType::kBF16});
   plan.replicas[1].stages[0].recompute = Recompute::kFull;
+  plan.shard_optimizer = true;
+  plan.replicas[0].stages[1].optimizer_weight = 3;
+  plan.replicas[1].stages[0].optimizer_weight = kMaxOptimizerWeight;
   plan.prediction = Prediction{
       .step_seconds = 0.1, .bubble = 0.25, .peak_bytes = {1, 2, 3, 4}, .bottleneck = "rank 2"};
   EXPECT_EQ(parse_plan(to_text(plan), "p", fast), plan) << to_text(plan);
@@ -101,6 +104,24 @@ TEST(PlanParse, WhatTheRecipeDoesNotAllowIsRefused) {
   expect_refused({"share: 4", "share: 4 grains_per_micro_batch: 2", ":8:12", "reduction EXACT"});
   expect_refused({"ranks: 2", "ranks: 2 compute: BF16", ":9:20", "the recipe allows F32"});
   expect_refused({"share: 4", "share: 4 grains_per_micro_batch: 5", ":8:12", "1 to 4"});
+}
+
+TEST(PlanParse, WeightsOfOptimizerStateAreForPlansThatShardIt) {
+  const std::string weighed = with(kTwoReplicas, "ranks: 2", "ranks: 2 optimizer_weight: 3");
+  EXPECT_THAT(error_of([&] { parse_plan(weighed, "p", recipe()); }),
+              StartsWith("p:9:20: replica[1].stage[0].optimizer_weight is 3, but the plan does not "
+                         "shard; write shard_optimizer: true"));
+  const Plan plan = parse_plan("shard_optimizer: true " + weighed, "p", recipe());
+  EXPECT_TRUE(plan.shard_optimizer);
+  EXPECT_EQ(plan.replicas[1].stages[0].optimizer_weight, 3);
+  EXPECT_EQ(plan.replicas[0].stages[0].optimizer_weight, 0);
+  expect_refused({"ranks: 2", "ranks: 2 optimizer_weight: -1", ":9:20", "optimizer_weight is -1"});
+  expect_refused(
+      {"ranks: 2", "ranks: 2 optimizer_weight: 1073741825", ":9:20", "allowed: 0 to 1073741824"});
+}
+
+TEST(PlanParse, PlansThatDoNotShardAreWrittenAsOlderBuildsReadThem) {
+  EXPECT_EQ(to_text(parse_plan(kTwoReplicas, "p", recipe())).find("optimizer"), std::string::npos);
 }
 
 TEST(PlanParse, EmptyPlansAndReplicasAreRefused) {

@@ -98,7 +98,7 @@ class ExportTest(tool_case.ToolCase):
             del m["shards"]
 
         def newer(m: dict) -> None:
-            m["kente_checkpoint"] = 2
+            m["kente_checkpoint"] = 3
 
         def negative(m: dict) -> None:
             m["shards"][0]["tensors"][0].update(shape=[-4, -4], offset=8)

@@ -52,6 +52,24 @@ TEST(Memory, ExactKeepsIntegersAndOneGroupsScratch) {
             8 * layout_elements(recipe) + 4 * model_layout(recipe.model).back().size);
 }
 
+TEST(Memory, ShardedMomentsAreCountedOnceOverTheirHoldersAndByWeight) {
+  const Recipe recipe = recipe_with(4, 16, true);
+  Plan plan = plan_from_borders({{0, 6}, {0, 6}}, {8, 8});
+  plan.shard_optimizer = true;
+  const int64_t whole = 8 * layout_elements(recipe);
+  for (const int64_t weight : {1, 3}) {
+    plan.replicas[0].stages[0].optimizer_weight = weight;
+    plan.replicas[1].stages[0].optimizer_weight = 1;
+    const std::vector<MemoryPrediction> memory = predict(recipe, plan, 2);
+    EXPECT_EQ(memory[0].optimizer + memory[1].optimizer, whole);
+    const auto groups = static_cast<double>(model_layout(recipe.model).size());
+    EXPECT_NEAR(static_cast<double>(memory[0].optimizer),
+                static_cast<double>(whole * weight) / static_cast<double>(weight + 1),
+                8 * groups * kBlockElements);
+    EXPECT_EQ(memory[0].parameters, memory[1].parameters);
+  }
+}
+
 TEST(Memory, BothEndsOfATiedPipelineHoldTheTableTheMiddleDoesNot) {
   const Recipe recipe = recipe_with(4, 4, true);
   const std::vector<MemoryPrediction> memory =

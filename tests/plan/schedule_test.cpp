@@ -127,6 +127,26 @@ TEST(Schedule, AllRanksIssueCollectivesInOneOrderAfterTheirMessages) {
   });
 }
 
+TEST(Schedule, ShardedPlansGatherEachBucketOnceAfterTheStepAndNeverDeadlock) {
+  for (const ScheduleKind kind : {ScheduleKind::kGPipe, ScheduleKind::k1F1B})
+    for_small_meshes([&](const Mesh& mesh, const std::string& name) {
+      const std::vector<ActionList> lists = make_schedule(sharded(mesh), kind);
+      const std::vector<ActionList> whole = make_schedule(mesh, kind);
+      for (size_t rank = 0; rank < lists.size(); ++rank) {
+        ActionList expected = whole[rank];
+        for (const Action& action : whole[rank]) {
+          if (action.kind != ActionKind::kReduceBucket) continue;
+          expected.push_back(action);
+          expected.back().kind = ActionKind::kGatherParameters;
+        }
+        EXPECT_EQ(lists[rank], expected) << name << ": " << text_of(lists[rank]);
+      }
+      for (const SendMode mode : {SendMode::kRendezvous, SendMode::kBuffered})
+        EXPECT_EQ(simulate(sharded(mesh), lists, uniform_costs(1, 1, 1), mode).deadlock, "")
+            << name;
+    });
+}
+
 TEST(Schedule1F1B, HoldsAtMostOneMicroBatchPerLaterStage) {
   for (int p = 1; p <= 6; ++p) {
     for (int m = 1; m <= 12; ++m) {
@@ -151,6 +171,8 @@ TEST(ScheduleGPipe, RunsAllForwardsThenAllBackwardsInReverse) {
   EXPECT_EQ(text_of(lists[1]),
             "RA0.1<0 F0.1 L0.1 RA1.1<0 F1.1 L1.1 BI1.1 SG1.1>0 BW1.1 BI0.1 SG0.1>0 BW0.1 "
             "AR0 AR2 S");
+  EXPECT_TRUE(text_of(make_schedule(sharded(pipeline(2, 2)), ScheduleKind::kGPipe)[1])
+                  .ends_with("AR0 AR2 S GP0 GP2"));
 }
 
 TEST(Schedule1F1B, TakesTheGradientBeforeItBlocksInTheNextSend) {

@@ -158,6 +158,25 @@ TEST(Simulate, CollectivesWaitForTheLastHolderAndTakeTheLongest) {
   EXPECT_NEAR(run.busy[2], 0.125, kRounding);
 }
 
+TEST(Simulate, GathersWaitForTheLastHolderAndStandInOneOrder) {
+  const Mesh mesh = sharded(pipeline(2, 1));
+  ASSERT_EQ(mesh.buckets.size(), 3u);  // rank 1, rank 0, and the tied table on both
+  std::vector<ActionList> lists = make_schedule(mesh, ScheduleKind::k1F1B);
+  ActionCosts costs;
+  costs.seconds = [](int rank, const Action& action) {
+    if (action.kind != ActionKind::kGatherParameters) return 0.0;
+    return action.bucket == 2 ? 0.5 : rank + 1.0;
+  };
+  const Simulation run = simulate(mesh, lists, costs);
+  EXPECT_NEAR(run.seconds, 2 + 0.5, kRounding);
+  EXPECT_NEAR(run.busy[0], 1 + 0.5, kRounding);
+  const Simulation again = simulate(mesh, lists, measured_costs(run.timeline));
+  EXPECT_NEAR(again.seconds, run.seconds, kRounding);
+
+  lists[0].back().bucket = 1;
+  EXPECT_THAT(simulate(mesh, lists, {}).deadlock, HasSubstr("rank 1 waits at GP2"));
+}
+
 TEST(Simulate, NamesWhoWaitsForWhatWhenTwoRanksSendAtEachOther) {
   const Mesh mesh = pipeline(2, 2);
   std::vector<ActionList> lists = make_schedule(mesh, ScheduleKind::k1F1B);

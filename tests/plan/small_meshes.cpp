@@ -50,6 +50,13 @@ Mesh pipeline(int stages, int micro_batches) {
   return make_mesh(recipe, plan, stages);
 }
 
+Mesh sharded(Mesh mesh) {
+  mesh.shard_optimizer = true;
+  for (Bucket& bucket : mesh.buckets)
+    for (const int holder : bucket.holders) bucket.optimizer_weights.push_back(holder % 3);
+  return mesh;
+}
+
 ActionCosts uniform_costs(double f, double bi, double bw) {
   ActionCosts costs;
   costs.seconds = [=](int, const Action& action) {

@@ -21,6 +21,9 @@ Plan interleaved_plan(int num_layers, int ranks, int chunks, int64_t share);
 /// One pipeline, each stage a rank, each micro-batch one grain.
 Mesh pipeline(int stages, int micro_batches);
 
+/// The same mesh under a plan that shards the optimizer state, unequally.
+Mesh sharded(Mesh mesh);
+
 /// Seconds of uniform stages: Forward f, BackwardInput bi, BackwardWeight bw, all else 0.
 ActionCosts uniform_costs(double f, double bi, double bw);
 

@@ -37,6 +37,7 @@ ThreadedRun train_on_threads(const ThreadedOptions& options, int ranks) {
       const auto index = static_cast<size_t>(rank);
       at::globalContext().setFlushDenormal(true);
       TrainOptions train_options = options.train;
+      train_options.ceiling_seconds = 0;  // one product: nobody looks at it
       train_options.run_directory =
           options.run_directories.at(options.run_directories.size() > 1 ? index : 0);
       train_options.after_step = [&](const StepReport& report) {

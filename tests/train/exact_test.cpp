@@ -3,43 +3,16 @@
 #include <map>
 
 #include "csrc/base/errors.h"
-#include "tests/support/small_recipes.h"
-#include "tests/support/temporary_directory.h"
 #include "tests/support/token_files.h"
-#include "tests/support/train_on_threads.h"
+#include "tests/train/exact_run.h"
 
 namespace kente {
 namespace {
 
-class Exact : public testing::Test {
+class Exact : public ExactRun {
  protected:
-  Exact() {
-    options_.train.recipe = small_recipe(ModelFamily::kGpt2);
-    Recipe& recipe = options_.train.recipe;
-    recipe.data.sources[0].digest =
-        write_learnable_source(directory_.path(), recipe.model.vocab_size);
-    recipe.optimizer.clip_norm = 0.5;
-    recipe.validation = {.every_steps = 10, .samples_per_source = 20};
-    options_.train.data_directory = directory_.path();
-  }
-
-  std::string fresh_directory() { return directory_ / ("run" + std::to_string(runs_++)); }
-
-  ThreadedRun train(const Plan& plan, int ranks) {
-    options_.train.plan = plan;
-    options_.run_directories = {fresh_directory()};
-    return train_on_threads(options_, ranks);
-  }
-
-  TemporaryDirectory directory_;
-  ThreadedOptions options_;
-  int runs_ = 0;
+  Exact() { options_.train.recipe.validation = {.every_steps = 10, .samples_per_source = 20}; }
 };
-
-void expect_same(const ThreadedRun& run, const ThreadedRun& reference) {
-  EXPECT_EQ(run.loss_bits(), reference.loss_bits());
-  EXPECT_EQ(run.result.parameters_sha256, reference.result.parameters_sha256);
-}
 
 // Layers: 0 embedding, 1-4 blocks, 5 head.
 const std::vector<std::pair<const char*, Plan>>& plans() {
@@ -88,6 +61,15 @@ TEST_F(Exact, EveryFamilyUntiedHeadsDocumentBordersAndRecomputeKeepTheBits) {
       SCOPED_TRACE(static_cast<int>(family) * 10 + variant);
       expect_same(train(other, 3), train(one, 1));
     }
+}
+
+TEST_F(Exact, ARankWithTheFirstAndTheLastLayersKeepsTheMicroBatchItReadAndTheBits) {
+  options_.train.recipe.steps = 6;
+  Plan plan = plan_from_borders({{0, 2, 4}}, {16});
+  plan.schedule = ScheduleKind::kGPipe;
+  plan.replicas[0].stages[0].layers.push_back({.first = 4, .last = 5});
+  const ThreadedRun one = train(plan_from_borders({{0, 6}}, {16}), 1);
+  expect_same(train(plan, 2), one);
 }
 
 TEST_F(Exact, FourRanksThatDieAtStep17AndResumeOnTwoGiveTheUndisturbedBits) {

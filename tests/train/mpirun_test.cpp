@@ -73,7 +73,7 @@ class Mpirun : public testing::Test {
   Recipe recipe_;
 };
 
-TEST_F(Mpirun, SixWaysToRunOneRecipeGiveTheSameBits) {
+TEST_F(Mpirun, SevenWaysToRunOneRecipeGiveTheSameBits) {
   run(train("one"));
   const auto expected = losses("one");
   ASSERT_EQ(expected.size(), 30u);
@@ -90,6 +90,12 @@ TEST_F(Mpirun, SixWaysToRunOneRecipeGiveTheSameBits) {
   check("two_replicas");
   run(mpirun(3) + train("unequal", plan("p21", plan_from_borders({{0, 4, 6}, {0, 6}}, {12, 4}))));
   check("unequal");
+  Plan sharded = plan_from_borders({{0, 4, 6}, {0, 6}}, {12, 4});
+  sharded.shard_optimizer = true;
+  sharded.replicas[0].stages[0].optimizer_weight = 3;
+  sharded.replicas[1].stages[0].optimizer_weight = 1;
+  run(mpirun(3) + train("sharded", plan("ps", sharded)));
+  check("sharded");
 
   {
     Process doomed(mpirun(4) + train("killed", four + "--checkpoint-every 5"));

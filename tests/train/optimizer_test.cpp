@@ -59,5 +59,33 @@ TEST(AdamW, FollowsTheFormulaInDoubleAndDecaysMatricesOnly) {
   }
 }
 
+TEST(AdamW, UpdatesItsShardOnlyWithTheBitsOfTheWhole) {
+  const Recipe recipe = small_recipe(ModelFamily::kGpt2);
+  Parameters whole(recipe.model, {1}, DType::kF32), part(recipe.model, {1}, DType::kF32);
+  whole.init(3);
+  part.init(3);
+  const int64_t size = whole.layout(1).size;
+  const at::Tensor before = part.master(1).clone();
+  const ElementRange shard{.begin = 2 * kBlockElements, .end = size - 3 * kBlockElements};
+  AdamW all(recipe.optimizer, whole), own(recipe.optimizer, part, {{}, shard});
+  EXPECT_EQ(own.exp_avg(1).numel(), shard.size());
+  EXPECT_EQ(own.exp_avg_sq(1).numel(), shard.size());
+  for (int64_t step = 1; step <= 3; ++step) {
+    const at::Tensor gradient = whole.master(1).clone();
+    all.update(1, gradient, 0.25f, 0.01, step);
+    own.update(1, gradient, 0.25f, 0.01, step);
+  }
+  const auto outside_and_inside = [&](const at::Tensor& outside) {
+    at::Tensor expected = outside.clone();
+    expected.narrow(0, shard.begin, shard.size())
+        .copy_(whole.master(1).narrow(0, shard.begin, shard.size()));
+    return expected;
+  };
+  EXPECT_TRUE(part.master(1).equal(outside_and_inside(before)));
+  EXPECT_FALSE(part.master(1).equal(before));
+  EXPECT_TRUE(own.exp_avg(1).equal(all.exp_avg(1).narrow(0, shard.begin, shard.size())));
+  EXPECT_TRUE(own.exp_avg_sq(1).equal(all.exp_avg_sq(1).narrow(0, shard.begin, shard.size())));
+}
+
 }  // namespace
 }  // namespace kente
