@@ -9,8 +9,13 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 /// Ways of sharing out that are all tried, and how many ways to run each pipeline with that.
-constexpr int64_t kMostCompositions = 64;
+constexpr int64_t kMostCompositions = 16;
 constexpr size_t kWays[] = {0, 1000, 24, 8, 4};
+
+/// Up to so many pipelines are told apart when shares are improved.
+constexpr int kFewPipelines = 8;
+/// A plan this much above what it must beat is not worth improving.
+constexpr double kHopeful = 1.1;
 
 /// In how many ways grains can be shared out to pipelines, each at least one.
 int64_t compositions(int64_t grains, int64_t pipelines) {
@@ -18,6 +23,13 @@ int64_t compositions(int64_t grains, int64_t pipelines) {
   for (int64_t i = 1; i < pipelines && ways <= kMostCompositions; ++i)
     ways = ways * (grains - i) / i;
   return ways;
+}
+
+std::vector<PipelineRanks> one_by_one(const std::vector<PipelineRanks>& groups) {
+  std::vector<PipelineRanks> apart;
+  for (const PipelineRanks& group : groups)
+    for (const std::vector<int>& pipeline : group) apart.push_back({pipeline});
+  return apart;
 }
 
 }  // namespace
@@ -245,7 +257,9 @@ std::vector<TrialMember> LayoutScorer::fill_shares(const std::vector<PipelineRan
 
 std::optional<Trial> LayoutScorer::fill(const Layout& layout, ScheduleKind schedule,
                                         double to_beat) {
-  const std::vector<PipelineRanks> groups = write_out(layout, kinds_, model_.ranks());
+  std::vector<PipelineRanks> groups = write_out(layout, kinds_, model_.ranks());
+  const bool few = count_pipelines(layout) <= kFewPipelines;
+  if (few) groups = one_by_one(groups);
   for (const PipelineRanks& group : groups)
     if (catalogue_.most_grains_per_second(group.front(), schedule) <= 0) return std::nullopt;
   Trial trial;
@@ -255,6 +269,7 @@ std::optional<Trial> LayoutScorer::fill(const Layout& layout, ScheduleKind sched
   if (trial.members.empty()) return std::nullopt;
   score(trial);
   improve_ways(trial);
+  if (few && trial.value < kHopeful * to_beat) improve_shares(trial);
   if (trial.value >= to_beat) return std::nullopt;
   return trial;
 }
@@ -273,6 +288,42 @@ void LayoutScorer::improve_ways(Trial& trial) {
       if (tried.value < trial.value) trial = std::move(tried);
     }
   }
+}
+
+/// Moves grains from the pipeline that ends last, one or a micro-batch at a time.
+void LayoutScorer::improve_shares(Trial& trial) {
+  for (bool better = true; better;) {
+    better = false;
+    size_t last = 0;
+    for (size_t m = 1; m < trial.members.size(); ++m)
+      if (trial.members[m].option->run.seconds() > trial.members[last].option->run.seconds())
+        last = m;
+    Trial best = trial;
+    for (size_t to = 0; to < trial.members.size(); ++to) {
+      for (const int64_t grains : {int64_t{1}, trial.members[last].option->grains_per_micro_batch,
+                                   trial.members[to].option->grains_per_micro_batch}) {
+        if (to == last || trial.members[last].share <= grains) continue;
+        Trial tried = trial;
+        if (!set_share(tried, last, tried.members[last].share - grains) ||
+            !set_share(tried, to, tried.members[to].share + grains))
+          continue;
+        score(tried);
+        if (tried.value < best.value * (1 - 1e-9)) best = std::move(tried);
+      }
+    }
+    better = best.value < trial.value;
+    if (better) trial = std::move(best);
+  }
+}
+
+bool LayoutScorer::set_share(Trial& trial, size_t member, int64_t share) {
+  TrialMember& changed = trial.members[member];
+  const std::vector<PipelineOption>& options =
+      catalogue_.options(changed.pipelines.front(), share, trial.schedule);
+  if (options.empty()) return false;
+  changed.share = share;
+  changed.option = &options.front();
+  return true;
 }
 
 }  // namespace kente

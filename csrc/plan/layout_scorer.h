@@ -51,6 +51,9 @@ class LayoutScorer {
   std::vector<int64_t> first_shares(const std::vector<PipelineRanks>& groups,
                                     ScheduleKind schedule);
   void improve_ways(Trial& trial);
+  void improve_shares(Trial& trial);
+  /// Gives a member another share, run in its fastest way; false when none fits.
+  bool set_share(Trial& trial, size_t member, int64_t share);
   void score(Trial& trial) const;
   double value_of(const StepScore& score) const;
   double value_at_least(double seconds, const std::vector<PipelineRanks>& groups) const;

@@ -74,6 +74,8 @@ class Search {
     const auto [entry, fresh] = values_.try_emplace(layout, kInfinity);
     if (!fresh) return entry->second;
     for (const ScheduleKind schedule : options_.schedules) {
+      // Of many ranks only the finalists are tried under every schedule.
+      if (table_.num_ranks() > kMostBeamRanks && schedule != options_.schedules.front()) break;
       std::optional<Trial> trial = scorer_.best(layout, schedule, kInfinity);
       if (!trial) continue;
       entry->second = std::min(entry->second, trial->value);

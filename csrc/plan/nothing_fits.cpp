@@ -81,7 +81,7 @@ int64_t smaller_grain(const CostModel& model, const PlanOptions& options) {
 }  // namespace
 
 NearestPipeline nearest_pipeline(const CostModel& model, const PlanOptions& options) {
-  PipelineCatalogue catalogue(model, options.memory_use);
+  PipelineCatalogue catalogue(model, options.memory_use, Effort::kThorough);
   const ScheduleKind schedule =
       std::count(options.schedules.begin(), options.schedules.end(), ScheduleKind::k1F1B)
           ? ScheduleKind::k1F1B
@@ -112,23 +112,25 @@ NearestPipeline nearest_pipeline(const CostModel& model, const PlanOptions& opti
 
 std::string why_nothing_fits(const CostModel& model, const PlanOptions& options) {
   const NearestPipeline nearest = nearest_pipeline(model, options);
+  std::string lacks;
+  for (size_t i = 0; i < nearest.ranks.size(); ++i)
+    if (nearest.lacking[i] > 0)
+      lacks += fmt::format(
+          "{}{} on rank {} ({}: needs {}, may take {})", lacks.empty() ? "" : " and ",
+          bytes_words(nearest.lacking[i]), nearest.ranks[i], device_name(model, nearest.ranks[i]),
+          bytes_words(nearest.bytes[i]), bytes_words(nearest.bytes[i] - nearest.lacking[i]));
   std::string text = fmt::format(
-      "no plan fits into {:.0f} % of the free memory; the nearest is one pipeline of {} {}:",
-      100 * options.memory_use, nearest.ranks.size(), nearest.ranks.size() == 1 ? "rank" : "ranks");
-  for (size_t i = 0; i < nearest.ranks.size(); ++i) {
-    if (nearest.lacking[i] == 0) continue;
-    text += fmt::format("\n  rank {} ({}) lacks {}: needs {}, may take {}", nearest.ranks[i],
-                        device_name(model, nearest.ranks[i]), bytes_words(nearest.lacking[i]),
-                        bytes_words(nearest.bytes[i]),
-                        bytes_words(nearest.bytes[i] - nearest.lacking[i]));
-  }
-  text += "\n  each of these would be enough:\n    " + more_memory(model, nearest, options);
+      "no plan fits into {:.0f} % of the free memory: the nearest, one pipeline of {} {}, lacks "
+      "{}; "
+      "any of these is enough: {}",
+      100 * options.memory_use, nearest.ranks.size(), nearest.ranks.size() == 1 ? "rank" : "ranks",
+      lacks, more_memory(model, nearest, options));
   for (size_t d = 0; d < model.cluster().devices.size(); ++d)
     if (const int64_t more = devices_needed(model, d, options))
-      text += fmt::format("\n    {} more {} like {}", more, more == 1 ? "device" : "devices",
+      text += fmt::format(", or {} more {} like {}", more, more == 1 ? "device" : "devices",
                           model.cluster().devices[d].id);
   if (const int64_t samples = smaller_grain(model, options))
-    text += fmt::format("\n    grain_samples: {} in the recipe, measured again", samples);
+    text += fmt::format(", or grain_samples: {} in the recipe, measured again", samples);
   return text;
 }
 

@@ -8,7 +8,7 @@ namespace kente {
 
 /// Why no plan fits: the nearest pipeline, which ranks lack how many bytes, and the changes that
 /// would each be enough, every one of them tried: more memory there, more devices of a kind, fewer
-/// samples a grain. Several lines, no line feed at the end.
+/// samples a grain. One line.
 std::string why_nothing_fits(const CostModel& model, const PlanOptions& options);
 
 /// The pipeline that lacks least memory over all ranks, and by how much each of its ranks does.

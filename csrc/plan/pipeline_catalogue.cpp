@@ -16,6 +16,8 @@ constexpr int kNamedSplits = 3;
 constexpr size_t kKept = 8;
 /// Shares up to this many grains are tried in micro-batches of every size.
 constexpr int64_t kSmallShare = 8;
+/// In pipelines of up to so many stages any stage may give up a block, in longer ones the busiest.
+constexpr size_t kShortPipeline = 8;
 
 /// In how many ways blocks can be cut into stages, up to a few more than kFewSplits.
 int64_t count_splits(int blocks, size_t stages) {
@@ -50,9 +52,10 @@ bool faster(const PipelineOption& a, const PipelineOption& b) {
 
 }  // namespace
 
-PipelineCatalogue::PipelineCatalogue(const CostModel& model, double memory_use)
+PipelineCatalogue::PipelineCatalogue(const CostModel& model, double memory_use, Effort effort)
     : model_(model),
       runner_(model, memory_use),
+      effort_(effort),
       blocks_(static_cast<int>(model.recipe().model.num_hidden_layers)) {}
 
 PipelineCatalogue::Key PipelineCatalogue::key_of(const std::vector<int>& ranks,
@@ -122,7 +125,8 @@ void PipelineCatalogue::add_good_splits(std::vector<PipelineOption>& found, Pipe
   if (!found.empty() &&
       (count - 1) * least_bottleneck(tables, blocks_) > found.front().run.seconds())
     return;
-  for (const std::vector<int>& blocks : split_blocks(tables, blocks_, count, kNamedSplits)) {
+  const int named = effort_ == Effort::kQuick ? 1 : kNamedSplits;
+  for (const std::vector<int>& blocks : split_blocks(tables, blocks_, count, named)) {
     spec.blocks = blocks;
     add(found, spec, schedule);
   }
@@ -137,7 +141,11 @@ void PipelineCatalogue::improve(std::vector<PipelineOption>& found, PipelineSpec
     better = false;
     const PipelineOption best = found.front();
     spec.grains_per_micro_batch = best.grains_per_micro_batch;
+    const std::vector<double>& busy = best.run.busy;
+    const auto busiest =
+        static_cast<size_t>(std::max_element(busy.begin(), busy.end()) - busy.begin());
     for (size_t from = 0; from < stages; ++from) {
+      if (stages > kShortPipeline && from != busiest) continue;
       const int least = from == 0 || from + 1 == stages ? 0 : 1;
       if (best.blocks[from] <= least) continue;
       for (const size_t to : {from - 1, from + 1}) {
@@ -164,9 +172,9 @@ const std::vector<PipelineOption>& PipelineCatalogue::options(const std::vector<
   const int64_t splits = count_splits(blocks_, ranks.size());
   if (splits == 0) return found;
   PipelineSpec spec{.ranks = ranks, .blocks = {}, .share = share, .grains_per_micro_batch = 1};
-  for (const int64_t size : micro_batch_sizes(ranks, share)) {
+  for (const int64_t size : sizes_to_try(ranks, share, schedule)) {
     spec.grains_per_micro_batch = size;
-    if (splits <= kFewSplits) {
+    if (splits <= kFewSplits && effort_ == Effort::kThorough) {
       add_all_splits(found, spec, schedule);
     } else {
       add_good_splits(found, spec, schedule);
@@ -174,7 +182,7 @@ const std::vector<PipelineOption>& PipelineCatalogue::options(const std::vector<
   }
   std::stable_sort(found.begin(), found.end(), faster);
   if (splits > kFewSplits) {
-    improve(found, spec, schedule);
+    if (effort_ == Effort::kThorough) improve(found, spec, schedule);
     if (found.size() > kKept) found.resize(kKept);
   }
   return found;
@@ -182,26 +190,59 @@ const std::vector<PipelineOption>& PipelineCatalogue::options(const std::vector<
 
 double PipelineCatalogue::seconds(const std::vector<int>& ranks, int64_t share,
                                   ScheduleKind schedule) {
+  double least = std::numeric_limits<double>::infinity();
+  if (effort_ == Effort::kQuick) {
+    for (const Pace& pace : paces(ranks, schedule))
+      if (pace.grains <= share) least = std::min(least, pace.seconds(share));
+    return least;
+  }
   const std::vector<PipelineOption>& found = options(ranks, share, schedule);
-  return found.empty() ? std::numeric_limits<double>::infinity() : found.front().run.seconds();
+  return found.empty() ? least : found.front().run.seconds();
+}
+
+double PipelineCatalogue::Pace::seconds(int64_t share) const {
+  return sum + static_cast<double>((share + grains - 1) / grains - 1) * dearest;
+}
+
+const std::vector<PipelineCatalogue::Pace>& PipelineCatalogue::paces(const std::vector<int>& ranks,
+                                                                     ScheduleKind schedule) {
+  const auto [entry, fresh] = paces_.try_emplace(key_of(ranks, schedule));
+  std::vector<Pace>& found = entry->second;
+  if (!fresh || count_splits(blocks_, ranks.size()) == 0) return found;
+  PipelineSpec spec{.ranks = ranks, .blocks = {}, .share = 1, .grains_per_micro_batch = 1};
+  for (const int64_t size : micro_batch_sizes(ranks, model_.recipe().grains_per_step())) {
+    // One micro-batch needs the least memory: a bound must not refuse what may fit.
+    spec.share = size;
+    spec.grains_per_micro_batch = size;
+    const auto tables = runner_.stage_tables(spec, schedule, PipelineRunner::Fill::kSeconds);
+    const double dearest = least_bottleneck(tables, blocks_);
+    if (!std::isfinite(dearest)) continue;
+    // Stages are about as dear as the dearest: else it would have given up a block.
+    found.push_back(
+        {.grains = size, .sum = dearest * static_cast<double>(ranks.size()), .dearest = dearest});
+  }
+  return found;
+}
+
+std::vector<int64_t> PipelineCatalogue::sizes_to_try(const std::vector<int>& ranks, int64_t share,
+                                                     ScheduleKind schedule) {
+  if (effort_ == Effort::kThorough) return micro_batch_sizes(ranks, share);
+  std::vector<int64_t> best;
+  double least = std::numeric_limits<double>::infinity();
+  for (const Pace& pace : paces(ranks, schedule)) {
+    if (pace.grains > share || pace.seconds(share) >= least) continue;
+    least = pace.seconds(share);
+    best = {pace.grains};
+  }
+  return best;
 }
 
 double PipelineCatalogue::most_grains_per_second(const std::vector<int>& ranks,
                                                  ScheduleKind schedule) {
-  if (count_splits(blocks_, ranks.size()) == 0) return 0;
-  const auto [entry, fresh] = rates_.try_emplace(key_of(ranks, schedule), 0.0);
-  if (!fresh) return entry->second;
-  PipelineSpec spec{.ranks = ranks, .blocks = {}, .share = 1, .grains_per_micro_batch = 1};
-  const int64_t all = model_.recipe().grains_per_step();
-  for (const int64_t size : micro_batch_sizes(ranks, all)) {
-    // One micro-batch needs the least memory: the bound must not refuse what may fit.
-    spec.share = size;
-    spec.grains_per_micro_batch = size;
-    const auto tables = runner_.stage_tables(spec, schedule, PipelineRunner::Fill::kSeconds);
-    entry->second =
-        std::max(entry->second, static_cast<double>(size) / least_bottleneck(tables, blocks_));
-  }
-  return entry->second;
+  double most = 0;
+  for (const Pace& pace : paces(ranks, schedule))
+    most = std::max(most, static_cast<double>(pace.grains) / pace.dearest);
+  return most;
 }
 
 PipelineOption PipelineCatalogue::nearest(const std::vector<int>& ranks, int64_t share,

@@ -9,7 +9,7 @@ namespace kente {
 namespace {
 
 /// Micro-batches that are simulated one by one, for p stages; more follow a straight line.
-int64_t warm_up(size_t p) { return std::max<int64_t>(16, 4 * static_cast<int64_t>(p)); }
+int64_t warm_up(size_t p) { return std::max<int64_t>(16, 2 * static_cast<int64_t>(p) + 4); }
 
 LayerRange layers_of_stage(size_t stage, size_t stages, int first_block, int blocks, int head) {
   const bool first = stage == 0, last = stage + 1 == stages;
@@ -178,14 +178,14 @@ PipelineRun PipelineRunner::run(const PipelineSpec& spec, ScheduleKind schedule)
     PipelineSpec shorter = spec;
     shorter.share -= (whole - most) * spec.grains_per_micro_batch;
     run = simulate_all(shorter, schedule);
-    shorter.share -= most / 2 * spec.grains_per_micro_batch;
-    const PipelineRun half = simulate_all(shorter, schedule);
-    const double steps = static_cast<double>(whole - most) / static_cast<double>(most / 2);
+    shorter.share -= most / 4 * spec.grains_per_micro_batch;
+    const PipelineRun before = simulate_all(shorter, schedule);
+    const double steps = static_cast<double>(whole - most) / static_cast<double>(most / 4);
     for (size_t i = 0; i < stages; ++i) {
-      run.ends[i] = along(half.ends[i], run.ends[i], steps);
-      run.busy[i] = along(half.busy[i], run.busy[i], steps);
+      run.ends[i] = along(before.ends[i], run.ends[i], steps);
+      run.busy[i] = along(before.busy[i], run.busy[i], steps);
       run.bytes[i] = static_cast<int64_t>(
-          along(static_cast<double>(half.bytes[i]), static_cast<double>(run.bytes[i]), steps));
+          along(static_cast<double>(before.bytes[i]), static_cast<double>(run.bytes[i]), steps));
     }
   }
   run.stage_of_layer.assign(static_cast<size_t>(model_.recipe().model.num_layers()), 0);
@@ -208,13 +208,17 @@ PipelineRun PipelineRunner::run(const PipelineSpec& spec, ScheduleKind schedule)
   return run;
 }
 
-std::vector<std::vector<int64_t>> PipelineRunner::bytes_by_blocks(const PipelineSpec& spec,
-                                                                  ScheduleKind schedule,
-                                                                  Recompute recompute) const {
+const PipelineRunner::BytesByBlocks& PipelineRunner::few_bytes_by_blocks(const PipelineSpec& spec,
+                                                                         ScheduleKind schedule,
+                                                                         Recompute recompute) {
   const size_t stages = spec.ranks.size();
+  const auto [entry, fresh] =
+      bytes_.try_emplace({static_cast<int64_t>(stages), spec.share, spec.grains_per_micro_batch,
+                          static_cast<int64_t>(schedule), static_cast<int64_t>(recompute)});
+  BytesByBlocks& bytes = entry->second;
+  if (!fresh) return bytes;
   const int blocks = static_cast<int>(model_.recipe().model.num_hidden_layers);
   PipelineSpec tried = spec;
-  tried.share = std::min(spec.share, warm_up(stages) * spec.grains_per_micro_batch);
   const auto with_blocks = [&](int n) {
     // Every stage with n blocks at once: what one needs does not depend on what others hold.
     tried.blocks.assign(stages, n);
@@ -223,13 +227,30 @@ std::vector<std::vector<int64_t>> PipelineRunner::bytes_by_blocks(const Pipeline
     return bytes_of(probe);
   };
   // From one block on, each block adds the same.
-  std::vector<std::vector<int64_t>> bytes = {with_blocks(0), with_blocks(1)};
+  bytes = {with_blocks(0), with_blocks(1)};
   const std::vector<int64_t> all = with_blocks(blocks);
   for (int n = 2; n <= blocks; ++n) {
     std::vector<int64_t>& row = bytes.emplace_back();
     for (size_t i = 0; i < stages; ++i)
       row.push_back(bytes[1][i] + (all[i] - bytes[1][i]) * (n - 1) / (blocks - 1));
   }
+  return bytes;
+}
+
+PipelineRunner::BytesByBlocks PipelineRunner::bytes_by_blocks(const PipelineSpec& spec,
+                                                              ScheduleKind schedule,
+                                                              Recompute recompute) {
+  const int64_t whole = spec.share / spec.grains_per_micro_batch;
+  const int64_t most = warm_up(spec.ranks.size());
+  if (whole <= most) return few_bytes_by_blocks(spec, schedule, recompute);
+  PipelineSpec shorter = spec;
+  shorter.share = most * spec.grains_per_micro_batch;
+  BytesByBlocks bytes = few_bytes_by_blocks(shorter, schedule, recompute);
+  shorter.share = (most - most / 4) * spec.grains_per_micro_batch;
+  const BytesByBlocks& before = few_bytes_by_blocks(shorter, schedule, recompute);
+  for (size_t n = 0; n < bytes.size(); ++n)
+    for (size_t i = 0; i < bytes[n].size(); ++i)
+      bytes[n][i] += (bytes[n][i] - before[n][i]) * (whole - most) / (most / 4);
   return bytes;
 }
 

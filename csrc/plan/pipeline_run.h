@@ -64,13 +64,17 @@ class PipelineRunner {
   const Passes& passes(int device, int64_t grains);
   PipelineRun simulate_all(const PipelineSpec& spec, ScheduleKind schedule);
   std::vector<int64_t> bytes_of(const Probe& probe) const;
-  /// Predicted bytes if every stage held n blocks: by n, then stage.
-  std::vector<std::vector<int64_t>> bytes_by_blocks(const PipelineSpec& spec, ScheduleKind schedule,
-                                                    Recompute recompute) const;
+  /// Predicted bytes if every stage held n blocks: by n, then stage. Devices do not matter.
+  using BytesByBlocks = std::vector<std::vector<int64_t>>;
+  BytesByBlocks bytes_by_blocks(const PipelineSpec& spec, ScheduleKind schedule,
+                                Recompute recompute);
+  const BytesByBlocks& few_bytes_by_blocks(const PipelineSpec& spec, ScheduleKind schedule,
+                                           Recompute recompute);
 
   const CostModel& model_;
   const double memory_use_;
-  std::map<std::pair<int, int64_t>, Passes> passes_;
+  std::map<std::pair<int, int64_t>, Passes> passes_;  // by device and grains
+  std::map<std::vector<int64_t>, BytesByBlocks> bytes_;
   int64_t runs_ = 0;
 };
 

@@ -54,12 +54,29 @@ std::vector<Candidate> candidates(const CostModel& model, const std::vector<Tria
   return found;
 }
 
+/// More ranks than this are searched quickly, and only the finalists looked at thoroughly.
+constexpr int kMostThorough = 64;
+
 std::vector<Candidate> search(const CostModel& model, const PlanOptions& options, int64_t& runs) {
   const RankKinds kinds(model.ranks());
-  PipelineCatalogue catalogue(model, options.memory_use);
+  const bool quick = model.ranks().num_ranks() > kMostThorough;
+  PipelineCatalogue thorough(model, options.memory_use, Effort::kThorough);
   Finalists finalists(options.runners_up + 1);
-  search_layouts(model, options, kinds, catalogue, finalists);
-  runs += catalogue.runner().runs();
+  if (!quick) {
+    search_layouts(model, options, kinds, thorough, finalists);
+  } else {
+    PipelineCatalogue catalogue(model, options.memory_use, Effort::kQuick);
+    Finalists first(options.runners_up + 1);
+    search_layouts(model, options, kinds, catalogue, first);
+    runs += catalogue.runner().runs();
+    LayoutScorer scorer(model, kinds, thorough, options.objective);
+    for (const Trial& trial : first.ranked())
+      for (const ScheduleKind schedule : options.schedules)
+        if (std::optional<Trial> again =
+                scorer.best(trial.layout, schedule, std::numeric_limits<double>::infinity()))
+          finalists.offer(std::move(*again));
+  }
+  runs += thorough.runner().runs();
   return candidates(model, finalists.ranked(), options.objective);
 }
 
