@@ -18,11 +18,27 @@ struct Split {
   double value = kInfinity;
 };
 
+/// By blocks placed: the next border, or the end; with too few stages to cut at every border the
+/// nearest border at or after it.
+std::vector<size_t> furthest_ends(size_t width, size_t stages, const std::vector<int>& borders) {
+  std::vector<size_t> ends(width, width - 1);
+  const size_t skip = stages <= borders.size() ? 0 : 1;
+  for (size_t placed = 0; placed < width; ++placed)
+    for (const int border : borders)
+      if (static_cast<size_t>(border) >= placed + skip)
+        ends[placed] = std::min(ends[placed], static_cast<size_t>(border));
+  ends[0] = skip == 0 ? 0 : ends[0];  // no block at all is a border too
+  return ends;
+}
+
 /// The split with the least sum of stages none of which is dearer than bound. No blocks when there
 /// is none.
-std::vector<int> least_sum(const Tables& seconds, int blocks, double bound) {
+std::vector<int> least_sum(const Tables& seconds, int blocks, double bound,
+                           const std::vector<int>& borders) {
   const size_t stages = seconds.size();
   const size_t width = static_cast<size_t>(blocks) + 1;
+  const std::vector<size_t> furthest = furthest_ends(width, stages, borders);
+  const bool only_there = stages <= borders.size();
   std::vector<double> best(width, kInfinity), next(width);
   std::vector<int> taken(stages * width, -1);
   best[0] = 0;
@@ -34,6 +50,9 @@ std::vector<int> least_sum(const Tables& seconds, int blocks, double bound) {
       for (size_t before = 0; before + own < width; ++before) {
         const double sum = best[before] + t;
         if (sum >= next[before + own]) continue;
+        if (!borders.empty() &&
+            (only_there ? furthest[before + own] != before + own : before + own > furthest[before]))
+          continue;
         next[before + own] = sum;
         taken[i * width + before + own] = static_cast<int>(own);
       }
@@ -94,7 +113,7 @@ double least_bottleneck(const Tables& seconds, int blocks) {
 }
 
 std::vector<std::vector<int>> split_blocks(const Tables& seconds, int blocks, double micro_batches,
-                                           int count) {
+                                           int count, const std::vector<int>& borders) {
   const std::vector<double> bounds = bounds_of(seconds);
   const size_t first = first_bound(seconds, blocks, bounds);
   std::vector<Split> found;
@@ -102,7 +121,7 @@ std::vector<std::vector<int>> split_blocks(const Tables& seconds, int blocks, do
   for (size_t b = first; b < bounds.size(); b += step) {
     const bool full = found.size() >= static_cast<size_t>(count);
     if (full && (micro_batches - 1) * bounds[b] >= found.back().value) break;
-    const std::vector<int> split = least_sum(seconds, blocks, bounds[b]);
+    const std::vector<int> split = least_sum(seconds, blocks, bounds[b], borders);
     if (split.empty()) continue;
     double sum = 0, dearest = 0;
     for (size_t i = 0; i < split.size(); ++i) {

@@ -128,8 +128,9 @@ void deal(const DealtKinds& dealt, const RankKinds& kinds, int longest, Layout& 
   size_t turn = 0;  // goes on from kind to kind: leftovers even out
   for (const int kind : dealt.kinds) {
     std::vector<int> given(sequences.size(), kinds.count(kind) / dealt.pipelines);
-    for (int i = 0; i < kinds.count(kind) % dealt.pipelines; ++i)
-      ++given[turn++ % sequences.size()];
+    if (dealt.leftovers == DealtKinds::Leftovers::kDealt)
+      for (int i = 0; i < kinds.count(kind) % dealt.pipelines; ++i)
+        ++given[turn++ % sequences.size()];
     for (size_t s = 0; s < sequences.size(); ++s)
       sequences[s].insert(sequences[s].end(), static_cast<size_t>(given[s]), kind);
   }

@@ -42,10 +42,13 @@ bool for_all_layouts(const RankKinds& kinds, int longest, int64_t most_pipelines
                      const std::function<void(const Layout&)>& visit);
 
 /// Kinds that are dealt out together to so many pipelines, as evenly as they go; ranks of the first
-/// kind stand first. Pipelines are cut at longest: what is beyond are spares.
+/// kind stand first. Pipelines are cut at longest: what is beyond are spares. What does not go
+/// round lengthens some pipelines, or stays spare: then all are alike and can be cut alike.
 struct DealtKinds {
+  enum class Leftovers { kDealt, kSpare };
   std::vector<int> kinds;
   int pipelines = 0;
+  Leftovers leftovers = Leftovers::kDealt;
 };
 void deal(const DealtKinds& dealt, const RankKinds& kinds, int longest, Layout& layout);
 

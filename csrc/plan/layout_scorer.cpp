@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 namespace kente {
 namespace {
@@ -14,6 +15,8 @@ constexpr size_t kWays[] = {0, 1000, 24, 8, 4};
 
 /// Up to so many pipelines are told apart when shares are improved.
 constexpr int kFewPipelines = 8;
+/// Pipelines, the shortest ones, at whose borders the others are tried to be cut.
+constexpr size_t kReferences = 6;
 /// A plan this much above what it must beat is not worth improving.
 constexpr double kHopeful = 1.1;
 
@@ -240,17 +243,12 @@ std::vector<TrialMember> LayoutScorer::fill_shares(const std::vector<PipelineRan
   std::vector<TrialMember> members;
   for (size_t g = 0; g < groups.size(); ++g) {
     const auto more = groups[g].begin() + static_cast<std::ptrdiff_t>(extra[g]);
-    const auto add = [&](PipelineRanks pipelines, int64_t share) {
-      if (pipelines.empty()) return true;
-      const std::vector<PipelineOption>& options =
-          catalogue_.options(pipelines.front(), share, schedule);
-      if (options.empty()) return false;
+    if (extra[g] > 0)
       members.push_back(
-          {.pipelines = std::move(pipelines), .share = share, .option = &options.front()});
-      return true;
-    };
-    if (!add({groups[g].begin(), more}, shares[g] + 1) || !add({more, groups[g].end()}, shares[g]))
-      return {};
+          {.pipelines = {groups[g].begin(), more}, .share = shares[g] + 1, .option = nullptr});
+    if (more != groups[g].end())
+      members.push_back(
+          {.pipelines = {more, groups[g].end()}, .share = shares[g], .option = nullptr});
   }
   return members;
 }
@@ -266,12 +264,54 @@ std::optional<Trial> LayoutScorer::fill(const Layout& layout, ScheduleKind sched
   trial.layout = layout;
   trial.schedule = schedule;
   trial.members = fill_shares(groups, schedule);
-  if (trial.members.empty()) return std::nullopt;
-  score(trial);
-  improve_ways(trial);
+  if (trial.members.empty() || !choose_ways(trial)) return std::nullopt;
+  if (catalogue_.effort() == Effort::kThorough) improve_ways(trial);
   if (few && trial.value < kHopeful * to_beat) improve_shares(trial);
   if (trial.value >= to_beat) return std::nullopt;
   return trial;
+}
+
+void LayoutScorer::align(Trial& trial, size_t reference) {
+  std::vector<int> borders;
+  int placed = 0;
+  for (const int blocks : trial.members[reference].option->blocks) {
+    placed += blocks;
+    if (placed > 0 && placed < model_.recipe().model.num_hidden_layers) borders.push_back(placed);
+  }
+  for (size_t m = 0; m < trial.members.size() && !borders.empty(); ++m) {
+    if (m == reference) continue;
+    TrialMember& member = trial.members[m];
+    const PipelineOption* const option =
+        catalogue_.aligned(member.pipelines.front(), member.share, trial.schedule, borders);
+    if (option) member.option = option;
+  }
+}
+
+bool LayoutScorer::choose_ways(Trial& trial) {
+  std::vector<size_t> by_length(trial.members.size());
+  std::iota(by_length.begin(), by_length.end(), size_t{0});
+  std::stable_sort(by_length.begin(), by_length.end(), [&](size_t a, size_t b) {
+    return trial.members[a].pipelines.front().size() < trial.members[b].pipelines.front().size();
+  });
+  // In quick search only the reference is free, so that each pipeline is run once.
+  const bool quick = catalogue_.effort() == Effort::kQuick && trial.members.size() > 1;
+  const size_t shortest = *std::find_if(by_length.begin(), by_length.end(), [&](size_t m) {
+    return trial.members[m].pipelines.front().size() > 1 || m == by_length.back();
+  });
+  if (!set_share(trial, shortest, trial.members[shortest].share)) return false;
+  if (quick) align(trial, shortest);
+  for (size_t m = 0; m < trial.members.size(); ++m)
+    if (!trial.members[m].option && !set_share(trial, m, trial.members[m].share)) return false;
+  score(trial);
+  if (quick) return true;
+  const Trial free = trial;
+  for (size_t i = 0; i < std::min(kReferences, by_length.size()); ++i) {
+    Trial tried = free;
+    align(tried, by_length[i]);
+    score(tried);
+    if (tried.value < trial.value) trial = std::move(tried);
+  }
+  return true;
 }
 
 /// A way that is not the fastest alone may be the best together: others hold the same layers.

@@ -50,6 +50,11 @@ class LayoutScorer {
                                        ScheduleKind schedule);
   std::vector<int64_t> first_shares(const std::vector<PipelineRanks>& groups,
                                     ScheduleKind schedule);
+  /// Gives each member its fastest way, or ways cut at common borders where that is faster
+  /// together; false when a member has none.
+  bool choose_ways(Trial& trial);
+  /// The members cut where the one of that index is, others as they are where that does not fit.
+  void align(Trial& trial, size_t reference);
   void improve_ways(Trial& trial);
   void improve_shares(Trial& trial);
   /// Gives a member another share, run in its fastest way; false when none fits.

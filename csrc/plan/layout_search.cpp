@@ -14,6 +14,9 @@ constexpr size_t kBeam = 3;
 constexpr size_t kTriedPerRound = 48;
 constexpr int kBeamRounds = 24;
 constexpr int kLevels = 10;
+constexpr size_t kDescents = 4;
+constexpr DealtKinds::Leftovers kLeftovers[] = {DealtKinds::Leftovers::kDealt,
+                                                DealtKinds::Leftovers::kSpare};
 
 using Groups = std::vector<DealtKinds>;
 
@@ -166,32 +169,47 @@ class Search {
         pipelines += n;
       }
       if (pipelines > grains_) continue;
-      starts.emplace_back(value(layout_of(groups)), groups);
+      for (const auto leftovers : kLeftovers) {
+        for (DealtKinds& group : groups) group.leftovers = leftovers;
+        starts.emplace_back(value(layout_of(groups)), groups);
+      }
     }
     std::stable_sort(starts.begin(), starts.end(),
                      [](const auto& a, const auto& b) { return a.first < b.first; });
-    for (size_t i = 0; i < std::min<size_t>(2, starts.size()); ++i) descend(starts[i].second);
+    for (size_t i = 0; i < std::min(kDescents, starts.size()); ++i) descend(starts[i].second);
   }
 
   void descend(Groups groups) {
     double best = value(layout_of(groups));
     for (bool better = true; better;) {
       better = false;
+      for (const double factor : {0.8, 0.92, 1.08, 1.25}) {
+        Groups scaled = groups;
+        for (DealtKinds& group : scaled)
+          group.pipelines = static_cast<int>(std::lround(factor * group.pipelines));
+        const double found = value(layout_of(scaled));
+        if (found >= best * (1 - 1e-6)) continue;
+        best = found;
+        groups = scaled;
+        better = true;
+      }
       for (DealtKinds& group : groups) {
+        DealtKinds chosen = group;
         const int now = group.pipelines;
-        int chosen = now;
-        const std::set<int> tries = {0,       now - now / 4, now - now / 16, now - 1, now + 1,
+        const std::set<int> tries = {0,       now - now / 4, now - now / 16, now - 1, now, now + 1,
                                      now * 2, now + now / 4, now + now / 16, now / 2};
-        for (const int n : tries) {
-          if (n < 0 || n == now) continue;
-          group.pipelines = n;
-          const double found = value(layout_of(groups));
-          if (found >= best * (1 - 1e-6)) continue;
-          best = found;
-          chosen = n;
-          better = true;
-        }
-        group.pipelines = chosen;
+        for (const int n : tries)
+          for (const auto leftovers : kLeftovers) {
+            if (n < 0) continue;
+            group.pipelines = n;
+            group.leftovers = leftovers;
+            const double found = value(layout_of(groups));
+            if (found >= best * (1 - 1e-6)) continue;
+            best = found;
+            chosen = group;
+            better = true;
+          }
+        group = chosen;
       }
     }
   }

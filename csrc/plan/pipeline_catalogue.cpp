@@ -188,6 +188,31 @@ const std::vector<PipelineOption>& PipelineCatalogue::options(const std::vector<
   return found;
 }
 
+const PipelineOption* PipelineCatalogue::aligned(const std::vector<int>& ranks, int64_t share,
+                                                 ScheduleKind schedule,
+                                                 const std::vector<int>& borders) {
+  Key key = key_of(ranks, schedule);
+  key.push_back(share);
+  key.push_back(-1);
+  key.insert(key.end(), borders.begin(), borders.end());
+  const auto [entry, fresh] = aligned_.try_emplace(std::move(key));
+  std::vector<PipelineOption>& found = entry->second;
+  if (fresh && count_splits(blocks_, ranks.size()) > 0) {
+    PipelineSpec spec{.ranks = ranks, .blocks = {}, .share = share, .grains_per_micro_batch = 1};
+    for (const int64_t size : sizes_to_try(ranks, share, schedule)) {
+      spec.grains_per_micro_batch = size;
+      const auto tables = runner_.stage_tables(spec, schedule, PipelineRunner::Fill::kSeconds);
+      const auto count = static_cast<double>((share + size - 1) / size);
+      for (const std::vector<int>& blocks : split_blocks(tables, blocks_, count, 1, borders)) {
+        spec.blocks = blocks;
+        add(found, spec, schedule);
+      }
+    }
+    std::stable_sort(found.begin(), found.end(), faster);
+  }
+  return found.empty() ? nullptr : &found.front();
+}
+
 double PipelineCatalogue::seconds(const std::vector<int>& ranks, int64_t share,
                                   ScheduleKind schedule) {
   double least = std::numeric_limits<double>::infinity();

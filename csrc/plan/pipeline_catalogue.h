@@ -31,6 +31,10 @@ class PipelineCatalogue {
   /// the dynamic program names, improved by moving single blocks. Empty when none fits.
   const std::vector<PipelineOption>& options(const std::vector<int>& ranks, int64_t share,
                                              ScheduleKind schedule);
+  /// The best way cut where another pipeline is (see split_blocks); null when none fits.
+  const PipelineOption* aligned(const std::vector<int>& ranks, int64_t share, ScheduleKind schedule,
+                                const std::vector<int>& borders);
+  Effort effort() const { return effort_; }
   /// Seconds of the fastest way, infinite when none fits.
   double seconds(const std::vector<int>& ranks, int64_t share, ScheduleKind schedule);
   /// No split of no share runs more grains a second: what the dearest stage allows.
@@ -68,6 +72,7 @@ class PipelineCatalogue {
   const Effort effort_;
   int blocks_ = 0;
   std::map<Key, std::vector<PipelineOption>> options_;
+  std::map<Key, std::vector<PipelineOption>> aligned_;
   std::map<Key, std::vector<Pace>> paces_;
 };
 

@@ -69,5 +69,49 @@ TEST(BlockSplit, IsTheBestOfAllSplits) {
   }
 }
 
+/// Whether a split is cut at every border, or with too few stages for that, only at borders.
+bool is_cut_there(const std::vector<int>& split, int blocks, const std::vector<int>& borders) {
+  std::vector<int> cuts;
+  int placed = 0;
+  for (size_t i = 0; i + 1 < split.size(); ++i) cuts.push_back(placed += split[i]);
+  std::erase_if(cuts, [&](int cut) { return cut == 0 || cut == blocks; });
+  const auto holds = [](const std::vector<int>& all, const std::vector<int>& some) {
+    return std::includes(all.begin(), all.end(), some.begin(), some.end());
+  };
+  return split.size() <= borders.size() ? holds(borders, cuts) : holds(cuts, borders);
+}
+
+TEST(BlockSplit, IsCutWhereAnotherPipelineIsAndTheBestOfThose) {
+  int found_some = 0;
+  for (uint64_t seed = 0; seed < 300; ++seed) {
+    const auto draw = [&](uint64_t i) { return random_uniform(seed, RngUse::kTest, 2, i); };
+    const size_t stages = 2 + static_cast<size_t>(draw(0) * 4);
+    const int blocks = 5 + static_cast<int>(draw(1) * 4);
+    std::vector<int> borders;
+    for (int border = 1; border < blocks; ++border)
+      if (draw(50 + static_cast<uint64_t>(border)) < 0.4) borders.push_back(border);
+    if (borders.empty()) continue;
+    std::vector<std::vector<double>> seconds(stages);
+    for (size_t i = 0; i < stages; ++i)
+      for (int n = 0; n <= blocks; ++n) {
+        const bool idle = n == 0 && i > 0 && i + 1 < stages;
+        seconds[i].push_back(idle ? kNever : 0.1 + draw(20 + i) + n * (0.2 + draw(30 + i)));
+      }
+    double least = kNever;
+    std::vector<int> split;
+    for_every_split(split, stages, blocks, [&] {
+      if (is_cut_there(split, blocks, borders))
+        least = std::min(least, value_of(seconds, split, 4));
+    });
+    const auto found = split_blocks(seconds, blocks, 4, 1, borders);
+    ASSERT_EQ(found.empty(), least == kNever) << "seed " << seed;
+    if (found.empty()) continue;
+    ++found_some;
+    EXPECT_TRUE(is_cut_there(found.front(), blocks, borders)) << "seed " << seed;
+    EXPECT_NEAR(value_of(seconds, found.front(), 4), least, 1e-12) << "seed " << seed;
+  }
+  EXPECT_GT(found_some, 100);
+}
+
 }  // namespace
 }  // namespace kente

@@ -212,5 +212,19 @@ TEST(Planner, TheBeamAloneFindsNearlyWhatLookingAtAllLayoutsFinds) {
   EXPECT_GE(within, cases * 9 / 10) << cases << " cases";
 }
 
+TEST(Planner, HundredsOfDevicesOfEightKindsBeatEveryEvenPlan) {
+  const PlanningCase made = large_case(200, 16, 512);
+  const CostModel model(made.recipe, made.cluster);
+  const PlanResult result = make_plan(model, {.runners_up = 2});
+  ASSERT_EQ(result.finalists.size(), 3u);
+  const Candidate& winner = result.finalists.front();
+  EXPECT_TRUE(winner.cost.overfull().empty());
+  EXPECT_EQ(winner.value, predict(model, winner.plan, Timeline::kLeftOut).step_seconds);
+  for (const int stages : {2, 4, 5, 8, 10}) {
+    const Plan even = even_plan(made.recipe, 200, stages);
+    EXPECT_LT(winner.value, predict(model, even, Timeline::kLeftOut).step_seconds / 1.5) << stages;
+  }
+}
+
 }  // namespace
 }  // namespace kente

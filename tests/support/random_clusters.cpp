@@ -118,4 +118,47 @@ PlanningCase random_small_case(uint64_t seed) {
   return made;
 }
 
+PlanningCase large_case(int64_t devices, int64_t blocks, int64_t grains) {
+  PlanningCase made{.recipe = small_recipe(ModelFamily::kLlama), .cluster = {}};
+  Recipe& recipe = made.recipe;
+  recipe.name = "8B shape, " + std::to_string(blocks) + " blocks";
+  recipe.model.vocab_size = 128256;
+  recipe.model.hidden_size = 4096;
+  recipe.model.intermediate_size = 14336;
+  recipe.model.num_hidden_layers = blocks;
+  recipe.model.num_attention_heads = 32;
+  recipe.model.num_key_value_heads = 8;
+  recipe.model.max_position_embeddings = 8192;
+  recipe.model.tie_word_embeddings = false;
+  recipe.numerics = {
+      .compute = DType::kBF16, .boundary = DType::kBF16, .reduction = Reduction::kFast};
+  recipe.sequence_length = 8192;
+  recipe.global_batch_tokens = grains * recipe.sequence_length;
+  made.cluster.name = std::to_string(devices) + " devices of 8 kinds";
+  made.cluster.measured = measured_layers(recipe);
+  struct Kind {
+    double scale;  // 8: a block's forward of one grain takes 8 ms
+    int64_t gib;
+  };
+  const Kind kinds[] = {{8, 80},  {10, 80}, {14, 48}, {20, 40},
+                        {26, 32}, {32, 24}, {48, 24}, {64, 16}};
+  for (int64_t k = 0; k < 8; ++k) {
+    const Kind& kind = kinds[k];
+    DeviceProfile device = made_up_device("kind" + std::to_string(k), kind.scale, kind.gib << 30);
+    device.count = devices / 8 + (k < devices % 8 ? 1 : 0);
+    device.per_node = std::min<int64_t>(8, device.count);
+    device.optimizer_seconds_per_parameter = 2e-12 * kind.scale;
+    for (LayerCurve& curve : device.curves) curve.compute = DType::kBF16;
+    made.cluster.devices.push_back(device);
+  }
+  link_all(made.cluster, 2e-5, 1.25e10);
+  for (const DeviceProfile& device : made.cluster.devices)
+    made.cluster.links.push_back({.from = device.id,
+                                  .to = device.id,
+                                  .same_node = true,
+                                  .latency_seconds = 5e-6,
+                                  .bytes_per_second = 1e11});
+  return made;
+}
+
 }  // namespace kente
