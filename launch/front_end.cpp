@@ -23,6 +23,8 @@ struct Command {
 constexpr Command kCommands[] = {
     {"data prepare", Invocation::Kind::kTool, "data_prepare.py", "",
      "turn text, HTML and JSONL into token files"},
+    {"plan", Invocation::Kind::kProgram, "kente-plan", "",
+     "choose who does what: recipe + cluster profile -> plan"},
     {"train", Invocation::Kind::kProgram, "kente-worker", "train",
      "train a recipe; under mpirun, on all its ranks"},
     {"report", Invocation::Kind::kProgram, "kente-report", "",

@@ -9,7 +9,7 @@
 
 #include "csrc/base/errors.h"
 #include "csrc/base/micro_batch.h"
-#include "csrc/config/model_layout.h"
+#include "csrc/plan/shards.h"
 
 namespace kente {
 namespace {
@@ -116,6 +116,16 @@ int64_t parameters_held(const std::vector<ParamGroup>& groups, const Mesh& mesh,
   return count;
 }
 
+/// Parameters that cost a rank as much as its optimizer does. AdamW moves 28 of 36 bytes of each:
+/// only of its shard; zeroing and norm 4 each, of all that it holds.
+int64_t parameters_updated(const std::vector<ParamGroup>& groups, const Mesh& mesh, int rank) {
+  const int64_t held = parameters_held(groups, mesh, rank);
+  if (!mesh.shard_optimizer) return held;
+  int64_t own = 0;
+  for (const ElementRange& shard : optimizer_shards_of(rank, mesh, groups)) own += shard.size();
+  return (28 * own + 8 * held) / 36;
+}
+
 }  // namespace
 
 std::vector<int> PlanCost::overfull() const {
@@ -126,8 +136,7 @@ std::vector<int> PlanCost::overfull() const {
 }
 
 CostModel::CostModel(const Recipe& recipe, const ClusterProfile& cluster)
-    : recipe_(recipe), cluster_(cluster), ranks_(cluster) {
-  for (const ParamGroup& group : model_layout(recipe.model)) group_sizes_.push_back(group.size);
+    : recipe_(recipe), cluster_(cluster), ranks_(cluster), layout_(model_layout(recipe.model)) {
   const int devices = static_cast<int>(cluster.devices.size());
   for (int a = 0; a < devices; ++a)
     for (int b = 0; b < devices; ++b) {
@@ -174,19 +183,32 @@ int64_t CostModel::message_bytes(ActionKind send, int64_t grains) const {
                    (send == ActionKind::kSendActivation ? fields : 0));
 }
 
-double CostModel::reduce_seconds(const std::vector<int>& holders, int64_t bytes) const {
-  if (holders.size() < 2) return 0;
-  double latency = 0;
-  double slowest = INFINITY;
+CostModel::Ring CostModel::ring(const std::vector<int>& holders) const {
+  Ring ring{.ranks = static_cast<int64_t>(holders.size()), .bytes_per_second = INFINITY};
+  if (holders.size() < 2) return ring;
   for (size_t i = 0; i < holders.size(); ++i) {
-    const LinkProfile& l = link(holders[i], holders[(i + 1) % holders.size()]);
+    const LinkProfile& l = link(holders[i], holders[i + 1 < holders.size() ? i + 1 : 0]);
     const double rate =
         l.reduce_bytes_per_second > 0 ? l.reduce_bytes_per_second : l.bytes_per_second;
-    slowest = std::min(slowest, rate);
-    latency = std::max(latency, l.latency_seconds);
+    ring.bytes_per_second = std::min(ring.bytes_per_second, rate);
+    ring.latency_seconds = std::max(ring.latency_seconds, l.latency_seconds);
   }
-  const double count = static_cast<double>(holders.size());
-  return 2 * (count - 1) * (latency + static_cast<double>(bytes) / count / slowest);
+  return ring;
+}
+
+double CostModel::reduce_seconds(const Ring& ring, int64_t bytes) const {
+  if (ring.ranks < 2) return 0;
+  const auto count = static_cast<double>(ring.ranks);
+  return 2 * (count - 1) *
+         (ring.latency_seconds + static_cast<double>(bytes) / count / ring.bytes_per_second);
+}
+
+int64_t CostModel::gradient_bytes() const {
+  return recipe_.numerics.reduction == Reduction::kExact ? 8 : 4;
+}
+
+double CostModel::gather_seconds(const Ring& ring, int64_t bytes) const {
+  return reduce_seconds(ring, bytes) / 2;
 }
 
 double CostModel::optimizer_seconds(int device, int64_t parameters) const {
@@ -200,7 +222,7 @@ double CostModel::alone_grains_per_second(int device) const {
       cluster_.devices.at(static_cast<size_t>(device)).curve(LayerKind::kBlock, compute);
   double best = 0;
   int64_t parameters = 0;
-  for (const int64_t size : group_sizes_) parameters += size;
+  for (const ParamGroup& group : layout_) parameters += group.size;
   const double optimizer = optimizer_seconds(device, parameters);
   const auto grains_per_step = static_cast<double>(recipe_.grains_per_step());
   for (const LayerSeconds& at : blocks->at) {
@@ -218,28 +240,34 @@ double CostModel::alone_grains_per_second(int device) const {
 
 ActionCosts CostModel::costs(const Plan& plan, const Mesh& mesh) const {
   const auto table = std::make_shared<ComputeTable>(*this, plan, mesh);
-  const std::vector<ParamGroup> groups = model_layout(recipe_.model);
-  const int64_t element = recipe_.numerics.reduction == Reduction::kExact ? 8 : 4;
   const auto reduce = std::make_shared<std::vector<double>>();
+  const auto gather = std::make_shared<std::vector<double>>();
   for (const Bucket& bucket : mesh.buckets) {
-    double seconds = 0;
-    for (const int group : bucket.groups)
-      seconds += reduce_seconds(bucket.holders, element * group_sizes_[static_cast<size_t>(group)]);
-    reduce->push_back(seconds);
+    const Ring around = ring(bucket.holders);
+    double reducing = 0, gathering = 0;
+    for (const int group : bucket.groups) {
+      const int64_t size = layout_[static_cast<size_t>(group)].size;
+      reducing += reduce_seconds(around, gradient_bytes() * size);
+      gathering += gather_seconds(around, size_of(DType::kF32) * size);
+    }
+    reduce->push_back(reducing);
+    gather->push_back(gathering);
   }
   const auto optimizer = std::make_shared<std::vector<double>>();
   for (int rank = 0; rank < mesh.num_ranks; ++rank)
     optimizer->push_back(
-        optimizer_seconds(ranks_.device_of(rank), parameters_held(groups, mesh, rank)));
+        optimizer_seconds(ranks_.device_of(rank), parameters_updated(layout_, mesh, rank)));
 
   const auto grains_of = [table, &mesh](int rank, const Action& action) {
     const auto replica = static_cast<size_t>(table->replica_of(rank));
     return mesh.replicas[replica].micro_batches[static_cast<size_t>(action.micro_batch)].grains;
   };
   ActionCosts costs;
-  costs.seconds = [table, reduce, optimizer, grains_of](int rank, const Action& action) {
+  costs.seconds = [table, reduce, gather, optimizer, grains_of](int rank, const Action& action) {
     if (action.kind == ActionKind::kReduceBucket)
       return (*reduce)[static_cast<size_t>(action.bucket)];
+    if (action.kind == ActionKind::kGatherParameters)
+      return (*gather)[static_cast<size_t>(action.bucket)];
     if (action.kind == ActionKind::kStep) return (*optimizer)[static_cast<size_t>(rank)];
     return table->seconds(rank, action.chunk, grains_of(rank, action), action.kind);
   };

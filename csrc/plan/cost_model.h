@@ -50,6 +50,8 @@ class CostModel {
   const Recipe& recipe() const { return recipe_; }
   const ClusterProfile& cluster() const { return cluster_; }
   const RankTable& ranks() const { return ranks_; }
+  /// The model's parameter groups, as model_layout lists them.
+  const std::vector<ParamGroup>& layout() const { return layout_; }
 
   /// One layer for one micro-batch; grains between two measured sizes are interpolated, beyond the
   /// last the line through the last two goes on. pass: kForward, kLoss, kBackwardInput or
@@ -61,9 +63,20 @@ class CostModel {
   double transfer_seconds(int from, int to, int64_t bytes) const;
   /// Bytes of an activation (with the batch's fields) or gradient message.
   int64_t message_bytes(ActionKind send, int64_t grains) const;
-  /// Ring all_reduce over ranks: 2 (h - 1) steps of bytes / h, each over the slowest link.
+  /// A ring of ranks, each sending to the next: what its slowest link does.
+  struct Ring {
+    int64_t ranks = 0;
+    double latency_seconds = 0;
+    double bytes_per_second = 0;
+  };
+  Ring ring(const std::vector<int>& holders) const;
+  /// Ring all_reduce: 2 (h - 1) steps of bytes / h, each over the slowest link; 0 for one rank.
   /// Source: Patarasuk and Yuan 2009, doi:10.1016/j.jpdc.2008.09.002.
-  double reduce_seconds(const std::vector<int>& holders, int64_t bytes) const;
+  double reduce_seconds(const Ring& ring, int64_t bytes) const;
+  /// Everybody's shard to everybody: half of an all_reduce.
+  double gather_seconds(const Ring& ring, int64_t bytes) const;
+  /// Bytes of a gradient element on its way: EXACT sums 64-bit integers.
+  int64_t gradient_bytes() const;
   /// Optimizer's part of a step for so many parameters.
   double optimizer_seconds(int device, int64_t parameters) const;
   /// Grains a second of a device that trains the whole model alone, at its best micro-batch size.
@@ -78,13 +91,13 @@ class CostModel {
   const Recipe& recipe_;
   const ClusterProfile& cluster_;
   RankTable ranks_;
-  std::vector<int64_t> group_sizes_;             // parameters by group
+  std::vector<ParamGroup> layout_;
   std::vector<std::vector<LinkProfile>> links_;  // by device pair; [same node]
 };
 
 /// Simulates a plan. The plan's ranks are the cluster's. Throws UsageError for a plan that does not
 /// fit the recipe or names ranks the cluster lacks.
-PlanCost predict(const CostModel& model, const Plan& plan);
+PlanCost predict(const CostModel& model, const Plan& plan, Timeline timeline = Timeline::kKept);
 
 /// The part of a cost that a plan file records.
 Prediction prediction_of(const PlanCost& cost);

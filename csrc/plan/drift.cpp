@@ -61,17 +61,17 @@ std::string name_of(const CostModel& model, int rank) {
 double reduce_of(const PlanCost& cost) {
   const auto ranks = cost.ranks.size();
   std::vector<double> arrived(ranks, -1);
-  double optimizer = 0;
+  double optimizer = 0, step_end = 0;
   for (const TimelineEntry& entry : cost.timeline) {
     const auto rank = static_cast<size_t>(entry.rank);
     if (entry.action.kind != ActionKind::kReduceBucket && entry.action.kind != ActionKind::kStep)
       continue;
     if (arrived[rank] < 0) arrived[rank] = entry.begin;
-    if (entry.action.kind == ActionKind::kStep)
-      optimizer = std::max(optimizer, cost.ranks[rank].optimizer);
+    if (entry.action.kind != ActionKind::kStep) continue;
+    optimizer = std::max(optimizer, cost.ranks[rank].optimizer);
+    step_end = std::max(step_end, entry.end);
   }
-  return std::max(
-      0.0, cost.step_seconds - optimizer - *std::max_element(arrived.begin(), arrived.end()));
+  return std::max(0.0, step_end - optimizer - *std::max_element(arrived.begin(), arrived.end()));
 }
 
 double reduce_of(const StepMeasurement& measured) {

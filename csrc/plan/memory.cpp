@@ -2,11 +2,8 @@
 
 #include <algorithm>
 
-#include "csrc/base/errors.h"
 #include "csrc/base/micro_batch.h"
-#include "csrc/config/model_layout.h"
 #include "csrc/plan/shards.h"
-#include "csrc/plan/simulate.h"
 
 // Bytes a token that layers keep, as csrc/nn/layers.h states them (e: bytes of the compute dtype, 4
 // or 2; W = (H + 2K) head_dim; U = F for gpt2, 2F else; s = 8 for gpt2, 4 else):
@@ -98,12 +95,12 @@ int64_t transient_bytes(const ModelSizes& m, const ChunkShape& chunk, int64_t to
   return std::max(chunk.blocks > 0 ? tokens * block : 0, chunk.has_head ? head : 0);
 }
 
-void add_state(const Recipe& recipe, const Mesh& mesh, int rank, int64_t element,
-               MemoryPrediction& memory) {
+void add_state(const Recipe& recipe, const std::vector<ParamGroup>& layout, const Mesh& mesh,
+               int rank, int64_t element, MemoryPrediction& memory) {
   const std::vector<int> layers = mesh.layers_of(rank);
-  const std::vector<ParamGroup> layout = model_layout(recipe.model);
-  for (const ElementRange& shard : optimizer_shards_of(rank, mesh, layout))
-    memory.optimizer += shard.size() * 8;
+  if (mesh.shard_optimizer)
+    for (const ElementRange& shard : optimizer_shards_of(rank, mesh, layout))
+      memory.optimizer += shard.size() * 8;
   int64_t largest = 0;
   for (const ParamGroup& group : layout) {
     const bool held = std::any_of(group.layers.begin(), group.layers.end(), [&](int layer) {
@@ -113,36 +110,49 @@ void add_state(const Recipe& recipe, const Mesh& mesh, int rank, int64_t element
     const bool exact = recipe.numerics.reduction == Reduction::kExact;
     memory.parameters += group.size * (4 + (element == 4 ? 0 : element));
     memory.gradients += group.size * (exact ? 8 : 4);
+    if (!mesh.shard_optimizer) memory.optimizer += group.size * 8;
     largest = std::max(largest, exact ? 4 * group.size : 0);
   }
   memory.gradients += largest;
 }
 
 /// The most that each rank's schedule keeps at once.
-std::vector<int64_t> peak_activations(const Recipe& recipe, const Plan& plan, const Mesh& mesh) {
+std::vector<int64_t> peak_activations(const Recipe& recipe, const Plan& plan, const Mesh& mesh,
+                                      const std::vector<ActionList>& schedule) {
   const ModelSizes model = sizes_of(recipe.model);
   const int64_t grain_tokens = recipe.grain_samples * recipe.sequence_length;
-  ActionCosts costs;
-  costs.kept_bytes = [&](int rank, const Action& action) -> int64_t {
-    if (action.chunk < 0) return 0;
+  std::vector<int64_t> peaks;
+  for (int rank = 0; rank < mesh.num_ranks; ++rank) {
+    int64_t kept = 0, peak = 0;
     const int r = mesh.replica_of(rank);
-    const MeshReplica& replica = mesh.replicas[static_cast<size_t>(r)];
-    const ChunkShape chunk =
-        shape_of(recipe.model, plan, r, replica.chunks[static_cast<size_t>(action.chunk)]);
-    const int64_t grains = replica.micro_batches[static_cast<size_t>(action.micro_batch)].grains;
-    return grains * grain_tokens * kept_per_token(model, chunk, action.kind);
-  };
-  const Simulation run = simulate(mesh, make_schedule(mesh, plan.schedule), costs);
-  KENTE_CHECK(run.deadlock.empty(), run.deadlock);
-  return run.peak_bytes;
+    for (const Action& action : schedule[static_cast<size_t>(rank)]) {
+      if (action.chunk < 0) continue;
+      const MeshReplica& replica = mesh.replicas[static_cast<size_t>(r)];
+      const ChunkShape chunk =
+          shape_of(recipe.model, plan, r, replica.chunks[static_cast<size_t>(action.chunk)]);
+      const int64_t grains = replica.micro_batches[static_cast<size_t>(action.micro_batch)].grains;
+      kept += grains * grain_tokens * kept_per_token(model, chunk, action.kind);
+      peak = std::max(peak, kept);
+    }
+    peaks.push_back(peak);
+  }
+  return peaks;
 }
 
 }  // namespace
 
 std::vector<MemoryPrediction> predict_memory(const Recipe& recipe, const Plan& plan,
                                              const Mesh& mesh) {
+  return predict_memory(recipe, plan, mesh, model_layout(recipe.model),
+                        make_schedule(mesh, plan.schedule));
+}
+
+std::vector<MemoryPrediction> predict_memory(const Recipe& recipe, const Plan& plan,
+                                             const Mesh& mesh,
+                                             const std::vector<ParamGroup>& layout,
+                                             const std::vector<ActionList>& schedule) {
   const ModelSizes model = sizes_of(recipe.model);
-  const std::vector<int64_t> activations = peak_activations(recipe, plan, mesh);
+  const std::vector<int64_t> activations = peak_activations(recipe, plan, mesh, schedule);
   std::vector<MemoryPrediction> predictions(static_cast<size_t>(mesh.num_ranks));
   for (int rank = 0; rank < mesh.num_ranks; ++rank) {
     MemoryPrediction& memory = predictions[static_cast<size_t>(rank)];
@@ -170,7 +180,7 @@ std::vector<MemoryPrediction> predict_memory(const Recipe& recipe, const Plan& p
     memory.transient += layer + step_tokens * MicroBatch::kFields * size_of(DType::kI32);
     memory.activations = activations[static_cast<size_t>(rank)];
     memory.process += memory.activations / kHeldBackPart;
-    add_state(recipe, mesh, rank, element, memory);
+    add_state(recipe, layout, mesh, rank, element, memory);
   }
   return predictions;
 }

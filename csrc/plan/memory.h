@@ -26,6 +26,12 @@ struct MemoryPrediction {
 std::vector<MemoryPrediction> predict_memory(const Recipe& recipe, const Plan& plan,
                                              const Mesh& mesh);
 
+/// The same with the model's layout and the plan's schedule at hand, for who asks often.
+std::vector<MemoryPrediction> predict_memory(const Recipe& recipe, const Plan& plan,
+                                             const Mesh& mesh,
+                                             const std::vector<ParamGroup>& layout,
+                                             const std::vector<ActionList>& schedule);
+
 /// The totals of predict_memory.
 std::vector<int64_t> predict_peak_bytes(const Recipe& recipe, const Plan& plan, const Mesh& mesh);
 

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 #include <string>
 #include <utility>
 
 #include "csrc/base/errors.h"
-#include "csrc/config/model_layout.h"
 
 namespace kente {
 namespace {
@@ -87,14 +87,15 @@ std::vector<int> holders_of(const std::vector<MeshReplica>& replicas,
   return holders;
 }
 
-std::vector<Bucket> make_buckets(const ModelConfig& model,
+std::vector<Bucket> make_buckets(const std::vector<ParamGroup>& layout, int num_layers,
                                  const std::vector<MeshReplica>& replicas) {
-  std::vector<ParamGroup> groups = model_layout(model);
   // The tied group, the last, is complete only after the embedding's backward: it stays at the end.
-  const auto own = groups.begin() + model.num_layers();
-  std::reverse(groups.begin(), own);
+  std::vector<int> order(layout.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::reverse(order.begin(), order.begin() + num_layers);
   std::vector<Bucket> buckets;
-  for (const ParamGroup& group : groups) {
+  for (const int index : order) {
+    const ParamGroup& group = layout[static_cast<size_t>(index)];
     if (group.size == 0) continue;
     std::vector<int> holders = holders_of(replicas, group.layers);
     if (buckets.empty() || buckets.back().holders != holders)
@@ -117,21 +118,23 @@ void weigh_holders(const Plan& plan, std::vector<Bucket>& buckets) {
 
 }  // namespace
 
-int Mesh::replica_of(int rank) const {
+void Mesh::index_ranks() {
+  places.assign(static_cast<size_t>(num_ranks), {});
   for (size_t r = 0; r < replicas.size(); ++r)
-    for (const MeshChunk& chunk : replicas[r].chunks)
-      if (chunk.rank == rank) return static_cast<int>(r);
-  return -1;
+    for (size_t c = 0; c < replicas[r].chunks.size(); ++c) {
+      Place& place = places[static_cast<size_t>(replicas[r].chunks[c].rank)];
+      place.replica = static_cast<int>(r);
+      place.chunks.push_back(static_cast<int>(c));
+    }
 }
 
-std::vector<int> Mesh::chunks_of(int rank) const {
-  std::vector<int> held;
-  const int replica = replica_of(rank);
-  if (replica < 0) return held;
-  const std::vector<MeshChunk>& chunks = replicas[static_cast<size_t>(replica)].chunks;
-  for (size_t c = 0; c < chunks.size(); ++c)
-    if (chunks[c].rank == rank) held.push_back(static_cast<int>(c));
-  return held;
+int Mesh::replica_of(int rank) const {
+  const auto index = static_cast<size_t>(rank);
+  return index < places.size() ? places[index].replica : -1;
+}
+
+const std::vector<int>& Mesh::chunks_of(int rank) const {
+  return places.at(static_cast<size_t>(rank)).chunks;
 }
 
 std::vector<int> Mesh::layers_of(int rank) const {
@@ -151,6 +154,11 @@ bool Mesh::reads_data(int rank) const {
 }
 
 Mesh make_mesh(const Recipe& recipe, const Plan& plan, int num_ranks) {
+  return make_mesh(recipe, plan, num_ranks, model_layout(recipe.model));
+}
+
+Mesh make_mesh(const Recipe& recipe, const Plan& plan, int num_ranks,
+               const std::vector<ParamGroup>& layout) {
   if (plan.replicas.empty()) throw UsageError("plan: no replica; want at least one");
   Mesh mesh;
   mesh.num_ranks = num_ranks;
@@ -176,7 +184,8 @@ Mesh make_mesh(const Recipe& recipe, const Plan& plan, int num_ranks) {
   if (grains != recipe.grains_per_step())
     throw UsageError("plan: the shares add up to " + std::to_string(grains) +
                      " grains, the recipe's step has " + std::to_string(recipe.grains_per_step()));
-  mesh.buckets = make_buckets(recipe.model, mesh.replicas);
+  mesh.index_ranks();
+  mesh.buckets = make_buckets(layout, recipe.model.num_layers(), mesh.replicas);
   mesh.shard_optimizer = plan.shard_optimizer;
   if (plan.shard_optimizer) weigh_holders(plan, mesh.buckets);
   return mesh;

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "csrc/config/model_layout.h"
 #include "csrc/config/plan.h"
 #include "csrc/config/recipe.h"
 
@@ -42,11 +43,19 @@ struct Mesh {
   /// head's gradients, ready first, go first; a tied embedding's group, ready last, goes last.
   std::vector<Bucket> buckets;
   bool shard_optimizer = false;
+  /// Per rank: its replica and, of the replica's chunks, those it holds. index_ranks() fills it.
+  struct Place {
+    int replica = -1;
+    std::vector<int> chunks;
+  };
+  std::vector<Place> places;
 
+  /// To be called once replicas are complete; make_mesh did.
+  void index_ranks();
   /// The replica of a rank, -1 for a spare.
   int replica_of(int rank) const;
   /// Indices into replicas[replica].chunks that the rank holds, ascending.
-  std::vector<int> chunks_of(int rank) const;
+  const std::vector<int>& chunks_of(int rank) const;
   /// Layers a rank holds, ascending.
   std::vector<int> layers_of(int rank) const;
   /// Whether the rank holds layer 0 and so reads token files.
@@ -57,6 +66,9 @@ struct Mesh {
 /// follow each other become one chunk. Throws UsageError, naming the place, for a plan that does
 /// not fit the recipe or the ranks.
 Mesh make_mesh(const Recipe& recipe, const Plan& plan, int num_ranks);
+/// The same with the model's layout at hand, for who makes many.
+Mesh make_mesh(const Recipe& recipe, const Plan& plan, int num_ranks,
+               const std::vector<ParamGroup>& layout);
 
 /// A plan for ranks that are alike: ranks / stages replicas of stages ranks each, numbered pipeline
 /// by pipeline; layers split by FLOPs, so the vocabulary's head weighs what it costs; shares as

@@ -8,6 +8,11 @@
 namespace kente {
 namespace {
 
+bool is_message(ActionKind kind) {
+  return kind == ActionKind::kSendActivation || kind == ActionKind::kRecvActivation ||
+         kind == ActionKind::kSendGradient || kind == ActionKind::kRecvGradient;
+}
+
 void add(PhaseSeconds& phases, ActionKind kind, double seconds) {
   switch (kind) {
     case ActionKind::kForward:
@@ -21,6 +26,7 @@ void add(PhaseSeconds& phases, ActionKind kind, double seconds) {
       phases.backward_weight += seconds;
       break;
     case ActionKind::kReduceBucket:
+    case ActionKind::kGatherParameters:
       phases.reduce += seconds;
       break;
     case ActionKind::kStep:
@@ -73,21 +79,19 @@ void add_energy_and_price(const CostModel& model, const Mesh& mesh, PlanCost& co
 
 }  // namespace
 
-PlanCost predict(const CostModel& model, const Plan& plan) {
-  const Mesh mesh = make_mesh(model.recipe(), plan, model.ranks().num_ranks());
+PlanCost predict(const CostModel& model, const Plan& plan, Timeline timeline) {
+  const Mesh mesh = make_mesh(model.recipe(), plan, model.ranks().num_ranks(), model.layout());
   const ActionCosts costs = model.costs(plan, mesh);
-  Simulation run = simulate(mesh, make_schedule(mesh, plan.schedule), costs, SendMode::kBuffered);
+  const std::vector<ActionList> schedule = make_schedule(mesh, plan.schedule);
+  Simulation run = simulate(mesh, schedule, costs, SendMode::kBuffered, timeline);
   KENTE_CHECK(run.deadlock.empty(), run.deadlock);
   PlanCost cost;
   cost.step_seconds = run.seconds;
   cost.ranks.resize(static_cast<size_t>(mesh.num_ranks));
-  for (const TimelineEntry& entry : run.timeline) {
-    const bool collective =
-        entry.action.kind == ActionKind::kReduceBucket || entry.action.kind == ActionKind::kStep;
-    // A collective's entry holds the wait for the others too.
-    add(cost.ranks[static_cast<size_t>(entry.rank)], entry.action.kind,
-        collective ? costs.seconds(entry.rank, entry.action) : entry.end - entry.begin);
-  }
+  for (size_t rank = 0; rank < schedule.size(); ++rank)
+    for (const Action& action : schedule[rank])
+      if (!is_message(action.kind))
+        add(cost.ranks[rank], action.kind, costs.seconds(static_cast<int>(rank), action));
   int used = 0;
   for (int rank = 0; rank < mesh.num_ranks; ++rank) {
     PhaseSeconds& phases = cost.ranks[static_cast<size_t>(rank)];
@@ -97,7 +101,7 @@ PlanCost predict(const CostModel& model, const Plan& plan) {
     cost.bubble += phases.wait / cost.step_seconds;
   }
   cost.bubble /= std::max(1, used);
-  cost.memory = predict_memory(model.recipe(), plan, mesh);
+  cost.memory = predict_memory(model.recipe(), plan, mesh, model.layout(), schedule);
   for (int rank = 0; rank < mesh.num_ranks; ++rank)
     cost.free_bytes.push_back(
         model.cluster().devices[static_cast<size_t>(model.ranks().device_of(rank))].memory_bytes);

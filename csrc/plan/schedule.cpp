@@ -8,14 +8,14 @@
 namespace kente {
 namespace {
 
-/// Turns one replica's slots into its ranks' actions. A message is written to both its lists when
+/// Turns replicas' slots into its ranks' actions. A message is written to both its lists when
 /// the slot of its consumer comes up; so every list is sorted by one global order.
 class Writer {
  public:
-  Writer(const MeshReplica& replica, std::vector<ActionList>& lists)
-      : chunks_(replica.chunks), lists_(lists), pending_(lists.size()) {}
+  explicit Writer(std::vector<ActionList>& lists) : lists_(lists), pending_(lists.size()) {}
 
-  void write(const SlotTable& table) {
+  void write(const MeshReplica& replica, const SlotTable& table) {
+    chunks_ = replica.chunks;
     for (const std::vector<SlotTask>& slot : table) {
       // Gradients first: in 1F1B a stage that waits for a gradient is needed by its neighbour,
       // while an activation is not needed before that neighbour has sent its gradient.
@@ -74,7 +74,7 @@ class Writer {
     pending.clear();
   }
 
-  const std::vector<MeshChunk>& chunks_;
+  std::vector<MeshChunk> chunks_;  // of the replica being written
   std::vector<ActionList>& lists_;
   std::vector<ActionList> pending_;  // per rank: at most one BackwardWeight
 };
@@ -141,6 +141,7 @@ std::string to_string(const Action& action) {
 
 std::vector<ActionList> make_schedule(const Mesh& mesh, ScheduleKind kind) {
   std::vector<ActionList> lists(static_cast<size_t>(mesh.num_ranks));
+  Writer writer(lists);
   for (size_t r = 0; r < mesh.replicas.size(); ++r) {
     const MeshReplica& replica = mesh.replicas[r];
     const int count = static_cast<int>(replica.micro_batches.size());
@@ -148,9 +149,8 @@ std::vector<ActionList> make_schedule(const Mesh& mesh, ScheduleKind kind) {
       throw UsageError(
           "plan: replica " + std::to_string(r) +
           " gives a rank several layer ranges: use schedule GPIPE, or one range a rank");
-    Writer(replica, lists)
-        .write(kind == ScheduleKind::kGPipe ? gpipe_slots(replica.chunks, count)
-                                            : one_f_one_b_slots(replica.chunks, count));
+    writer.write(replica, kind == ScheduleKind::kGPipe ? gpipe_slots(replica.chunks, count)
+                                                       : one_f_one_b_slots(replica.chunks, count));
   }
   // All messages of a rank stand before its collectives, and those in one order: a rank that waits
   // in a collective holds up nobody's message.
@@ -165,8 +165,9 @@ std::vector<ActionList> make_forward_schedule(const Mesh& mesh, const std::vecto
               std::to_string(counts.size()) + " counts for " +
                   std::to_string(mesh.replicas.size()) + " replicas");
   std::vector<ActionList> lists(static_cast<size_t>(mesh.num_ranks));
+  Writer writer(lists);
   for (size_t r = 0; r < mesh.replicas.size(); ++r)
-    Writer(mesh.replicas[r], lists).write(forward_slots(mesh.replicas[r].chunks, counts[r]));
+    writer.write(mesh.replicas[r], forward_slots(mesh.replicas[r].chunks, counts[r]));
   return lists;
 }
 

@@ -32,8 +32,12 @@ struct TimelineEntry {
 /// what the runner does, for predictions.
 enum class SendMode { kRendezvous, kBuffered };
 
+/// Whether a simulation lists every action's begin and end; thousands of ranks have millions.
+enum class Timeline { kKept, kLeftOut };
+
 struct Simulation {
   double seconds = 0;                   // the step
+  std::vector<double> ends;             // per rank: when its list ended
   std::vector<double> busy;             // per rank: seconds without waiting and messages
   std::vector<int64_t> peak_bytes;      // per rank, of kept_bytes
   std::vector<TimelineEntry> timeline;  // in the order of each rank's list
@@ -42,9 +46,11 @@ struct Simulation {
 };
 
 /// Runs the schedule. Collectives start when the last holder arrives, Step when the last rank does
-/// (the gradient's norm is everybody's); both take the longest of the ranks' seconds.
+/// (the gradient's norm is everybody's); both take the longest of the ranks' seconds. Costs
+/// O(actions).
 Simulation simulate(const Mesh& mesh, const std::vector<ActionList>& schedule,
-                    const ActionCosts& costs, SendMode mode = SendMode::kRendezvous);
+                    const ActionCosts& costs, SendMode mode = SendMode::kRendezvous,
+                    Timeline timeline = Timeline::kKept);
 
 /// Costs out of one or more measured steps: for compute the median of its (rank, kind, chunk,
 /// micro-batch), or of its (rank, kind, chunk) where that micro-batch was not measured; for

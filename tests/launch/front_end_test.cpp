@@ -46,13 +46,15 @@ TEST(FrontEnd, CkptAndReportRunTheirOwnPrograms) {
   EXPECT_EQ(find_command({"ckpt", "ls", "runs/x"}).target, "kente-ckpt");
   EXPECT_THAT(find_command({"ckpt", "ls", "runs/x"}).arguments, ElementsAre("ls", "runs/x"));
   EXPECT_EQ(find_command({"report", "runs/x"}).target, "kente-report");
+  EXPECT_EQ(find_command({"plan", "--recipe", "r"}).target, "kente-plan");
   EXPECT_EQ(find_command({"export", "runs/x"}).target, "export.py");
   EXPECT_EQ(find_command({"sample", "runs/x"}).target, "sample.py");
 }
 
 TEST(FrontEnd, HelpListsEveryCommandOnALineOfItsOwn) {
   const std::string help = find_command({"--help"}).text;
-  for (const char* const name : {"data prepare", "train", "report", "sample", "export", "ckpt"})
+  for (const char* const name :
+       {"data prepare", "plan", "train", "report", "sample", "export", "ckpt"})
     EXPECT_THAT(help, HasSubstr(std::string("\n  ") + name + " ")) << name;
   EXPECT_THAT(help, Not(HasSubstr("bench")));
   EXPECT_EQ(find_command({"-h"}).text, help);

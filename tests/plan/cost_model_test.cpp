@@ -65,9 +65,9 @@ TEST(CostModel, RingAllReduceMovesEachByteTwiceLessAPart) {
   const ClusterProfile cluster =
       made_up_cluster(r, {.speeds = {1, 1, 1, 1}, .latency_seconds = 0, .bytes_per_second = 1e6});
   const CostModel model(r, cluster);
-  EXPECT_DOUBLE_EQ(model.reduce_seconds({0, 1, 2, 3}, 4'000'000), 2 * 3 * 1.0);
-  EXPECT_DOUBLE_EQ(model.reduce_seconds({0, 2}, 4'000'000), 2 * 1 * 2.0);
-  EXPECT_DOUBLE_EQ(model.reduce_seconds({2}, 4'000'000), 0);
+  EXPECT_DOUBLE_EQ(model.reduce_seconds(model.ring({0, 1, 2, 3}), 4'000'000), 2 * 3 * 1.0);
+  EXPECT_DOUBLE_EQ(model.reduce_seconds(model.ring({0, 2}), 4'000'000), 2 * 1 * 2.0);
+  EXPECT_DOUBLE_EQ(model.reduce_seconds(model.ring({2}), 4'000'000), 0);
 }
 
 /// One rank: no waiting, so the step is the plain sum of what it does.
