@@ -3,12 +3,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "comm/communicator.h"
 #include "csrc/base/file_system.h"
 #include "csrc/base/log.h"
+#include "csrc/config/imitation.h"
 #include "csrc/config/plan.h"
 #include "csrc/config/recipe.h"
 #include "csrc/train/progress.h"
@@ -30,6 +32,7 @@ struct TrainOptions {
   double timeout_seconds = 600;  // a peer silent for so long is lost
   std::string build_id;          // equal on all ranks, or the run does not start
   Progress::Output progress = Progress::Output::kQuiet;
+  std::optional<Imitation> imitation;                 // devices that wait: see csrc/train/pacer.h
   std::function<bool()> want_stop;                    // asked before every step; may be empty
   std::function<void(const StepReport&)> after_step;  // may be empty
 };
