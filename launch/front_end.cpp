@@ -23,6 +23,8 @@ struct Command {
 constexpr Command kCommands[] = {
     {"data prepare", Invocation::Kind::kTool, "data_prepare.py", "",
      "turn text, HTML and JSONL into token files"},
+    {"bench", Invocation::Kind::kProgram, "kente-worker", "bench",
+     "measure devices and links for a recipe; under mpirun, on all its ranks"},
     {"train", Invocation::Kind::kProgram, "kente-worker", "train",
      "train a recipe; under mpirun, on all its ranks"},
     {"report", Invocation::Kind::kProgram, "kente-report", "",

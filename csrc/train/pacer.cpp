@@ -4,8 +4,6 @@
 #include <cmath>
 #include <utility>
 
-#include "comm/backoff.h"
-#include "csrc/base/clock.h"
 #include "csrc/base/errors.h"
 #include "csrc/base/rng.h"
 
@@ -53,7 +51,7 @@ double Pacer::seconds(const LayerOp& op) const {
 
 void Pacer::begin() {
   behind_ns_ = std::min(behind_ns_, kMostMadeUpNs);
-  target_ns_ = now_ns() - behind_ns_;
+  target_ns_ = options_.clock.now() - behind_ns_;
 }
 
 void Pacer::layer(const LayerOp& op) {
@@ -62,13 +60,13 @@ void Pacer::layer(const LayerOp& op) {
   ++ops_;
   imitated_seconds_ += take;
   target_ns_ += static_cast<int64_t>(take * 1e9);
-  int64_t now = now_ns();
+  int64_t now = options_.clock.now();
   // Only what this pass added: having been behind before it is no fault of its own.
   late_seconds_ += static_cast<double>(std::max<int64_t>(0, now - target_ns_ - behind_ns_)) * 1e-9;
   while (now < target_ns_) {
     if (options_.progress) options_.progress();
-    nap_until(target_ns_);
-    now = now_ns();
+    options_.clock.nap(target_ns_);
+    now = options_.clock.now();
   }
   behind_ns_ = now - target_ns_;
 }

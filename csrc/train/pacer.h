@@ -3,10 +3,19 @@
 #include <cstdint>
 #include <functional>
 
+#include "comm/backoff.h"
+#include "csrc/base/clock.h"
 #include "csrc/config/imitation.h"
 #include "csrc/nn/layer_op.h"
 
 namespace kente {
+
+/// Time as a pacer sees it. A test brings its own, which need not pass.
+struct PaceClock {
+  std::function<int64_t()> now = now_ns;
+  /// Returns then or somewhat earlier: the caller polls in between.
+  std::function<void(int64_t at_ns)> nap = nap_until;
+};
 
 /// Makes a rank take the time an imitated device would: after each layer's pass it waits until that
 /// device would have finished it. Targets add up, so that waking late makes the next wait shorter
@@ -18,7 +27,8 @@ class Pacer {
     uint64_t seed = 1;
     int rank = 0;
     int64_t grain_samples = 1;
-    std::function<void()> progress;  // called while it waits
+    std::function<void()> progress;  // called while it waits; may be empty
+    PaceClock clock = {};
   };
   explicit Pacer(Options options);
 
