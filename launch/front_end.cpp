@@ -25,6 +25,8 @@ constexpr Command kCommands[] = {
      "turn text, HTML and JSONL into token files"},
     {"bench", Invocation::Kind::kProgram, "kente-worker", "bench",
      "measure devices and links for a recipe; under mpirun, on all its ranks"},
+    {"throttle", Invocation::Kind::kProgram, "kente-throttle", "",
+     "run a command at a share of a core, as on a slower machine"},
     {"train", Invocation::Kind::kProgram, "kente-worker", "train",
      "train a recipe; under mpirun, on all its ranks"},
     {"report", Invocation::Kind::kProgram, "kente-report", "",

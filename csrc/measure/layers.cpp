@@ -26,7 +26,7 @@ namespace {
 
 constexpr double kRoundSeconds = 0.08;  // several periods of a CPU quota
 constexpr double kLongSeconds = 1;
-constexpr double kGoodEnough = 0.01;  // interquartile range / median / sqrt(rounds)
+constexpr double kGoodEnough = 0.015;  // interquartile range / median / sqrt(rounds)
 constexpr double kOptimizerSeconds = 0.5;
 constexpr size_t kKinds = 3, kPasses = 4;
 

@@ -144,6 +144,15 @@ TEST(ClusterParse, AProfileInAnotherDtypeIsRefused) {
               HasSubstr("device[0] has no times in bf16"));
 }
 
+TEST(ClusterParse, AProfileOfVersion1IsReadForEver) {
+  const ClusterProfile cluster =
+      load_cluster(std::string(KENTE_SOURCE_DIR) + "/tests/golden/cluster_v1.textproto");
+  ASSERT_EQ(cluster.devices.size(), 4u);
+  EXPECT_EQ(cluster.links.size(), 6u);
+  EXPECT_EQ(cluster.devices[0].memory_bytes, 1'000'000'000);
+  EXPECT_NEAR(cluster.devices[3].curve(LayerKind::kBlock, DType::kF32)->at[0].forward, 2e-3, 1e-4);
+}
+
 TEST(ClusterParse, WithoutARecipeAnyLayersWillDo) {
   EXPECT_NO_THROW(parse_cluster(with(kCluster, "hidden_size: 32", "hidden_size: 64"), "c"));
   EXPECT_THAT(error_of([] { parse_cluster("version: 1", "c"); }), HasSubstr("measured is missing"));
