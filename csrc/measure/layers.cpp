@@ -1,11 +1,15 @@
 #include "csrc/measure/layers.h"
 
+#include <time.h>
+
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <memory>
 #include <numeric>
 #include <optional>
+#include <utility>
 
 #include "comm/local.h"
 #include "csrc/base/clock.h"
@@ -87,38 +91,52 @@ MicroBatch made_up_batch(const Recipe& recipe, int64_t grains) {
 
 using PassSeconds = std::array<std::array<double, kPasses>, kKinds>;
 
-/// Mean seconds of every pass of one layer of every kind, round by round. Means, because a rank
-/// that is stopped now and then (a CPU quota, more ranks than cores) is slow in few passes only;
-/// the median over rounds, because another program may have run in one of them.
+double total_of(const PassSeconds& seconds) {
+  double total = 0;
+  for (const auto& passes : seconds) total = std::accumulate(passes.begin(), passes.end(), total);
+  return total;
+}
+
+/// Work is what a pass needs on a core, in CPU time: a rank that is stopped now and then (a CPU
+/// quota, more ranks than cores, another program) would show it in whatever pass was hit. What it
+/// loses to that is one factor for all its layers.
+struct Round {
+  PassSeconds work{};   // of a run, mean
+  double slowdown = 1;  // time that passed over work
+};
+
+/// The rounds of one micro-batch size. Medians, because another program may spoil a cache.
 struct Samples {
-  std::vector<PassSeconds> rounds;
+  std::vector<Round> rounds;
 
   std::vector<double> totals(size_t kind) const {
     std::vector<double> out;
-    for (const PassSeconds& round : rounds)
-      out.push_back(std::accumulate(round[kind].begin(), round[kind].end(), 0.0));
+    for (const Round& round : rounds)
+      out.push_back(std::accumulate(round.work[kind].begin(), round.work[kind].end(), 0.0));
     return out;
   }
 
   /// How far the medians may still be off, relatively.
   double doubt() const {
-    double worst = 0;
+    std::vector<double> elapsed;
+    for (const Round& round : rounds) elapsed.push_back(total_of(round.work) * round.slowdown);
+    double worst = relative_spread(elapsed);
     for (const LayerKind kind : {LayerKind::kBlock, LayerKind::kHead})
       worst = std::max(worst, relative_spread(totals(static_cast<size_t>(kind))));
     return worst / std::sqrt(static_cast<double>(rounds.size()));
   }
 
-  LayerSeconds seconds(LayerKind kind, int64_t grains) const {
+  LayerSeconds seconds(LayerKind kind, int64_t grains, double slowdown) const {
     const auto k = static_cast<size_t>(kind);
     std::array<double, kPasses> middle{};
     for (size_t pass = 0; pass < kPasses; ++pass) {
       std::vector<double> values;
-      for (const PassSeconds& round : rounds) values.push_back(round[k][pass]);
+      for (const Round& round : rounds) values.push_back(round.work[k][pass]);
       middle[pass] = median(values);
     }
     // Medians do not add up; together they are to make the median of the sums.
     const double sum = std::accumulate(middle.begin(), middle.end(), 0.0);
-    const double scale = sum > 0 ? median(totals(k)) / sum : 1;
+    const double scale = sum > 0 ? slowdown * median(totals(k)) / sum : 1;
     const auto of = [&](LayerPass pass) { return scale * middle[static_cast<size_t>(pass)]; };
     return {.grains = grains,
             .forward = of(LayerPass::kForward),
@@ -128,6 +146,12 @@ struct Samples {
             .spread = relative_spread(totals(k))};
   }
 };
+
+int64_t thread_cpu_ns() {
+  timespec t{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
+}
 
 /// One rank's model of a few blocks, and what a step does with it.
 class LayerBench {
@@ -163,15 +187,17 @@ class LayerBench {
  private:
   void begin() {
     pacer_.begin();
-    last_ns_ = now();
+    last_ns_ = work_ns();
   }
   int64_t now() const { return options_.clock.now(); }
+  /// A device that waits works while it does.
+  int64_t work_ns() const { return options_.device.waits ? now() : thread_cpu_ns(); }
   double seconds_since(int64_t begin_ns) const {
     return static_cast<double>(now() - begin_ns) * 1e-9;
   }
   void ended(const LayerOp& op);
   void run_once(const MicroBatch& batch);
-  PassSeconds run_round(const MicroBatch& batch, double seconds);
+  Round run_round(const MicroBatch& batch, double seconds);
   struct Size {
     int64_t grains = 0;      // of all ranks whose memory allows it
     int64_t own_grains = 0;  // of this one
@@ -192,13 +218,14 @@ class LayerBench {
   GradReducer sums_;
   Pacer pacer_;
   Chunk chunk_;
-  PassSeconds round_{};  // sums over runs
+  PassSeconds round_{};            // sums over runs
+  std::vector<double> slowdowns_;  // of all rounds
   int64_t last_ns_ = 0;
 };
 
 void LayerBench::ended(const LayerOp& op) {
   pacer_.layer(op);
-  const int64_t at = now();
+  const int64_t at = work_ns();
   const double seconds = static_cast<double>(at - last_ns_) * 1e-9;
   last_ns_ = at;
   const double layers =
@@ -218,17 +245,20 @@ void LayerBench::run_once(const MicroBatch& batch) {
 }
 
 /// Runs for about so many seconds; the mean run.
-PassSeconds LayerBench::run_round(const MicroBatch& batch, double seconds) {
+Round LayerBench::run_round(const MicroBatch& batch, double seconds) {
   round_ = {};
   int64_t runs = 0;
-  const int64_t begin = now();
+  const int64_t begin = now(), work_begin = work_ns();
   do {
     run_once(batch);
     ++runs;
   } while (seconds_since(begin) < seconds);
-  for (auto& passes : round_)
+  const double work = static_cast<double>(work_ns() - work_begin) * 1e-9;
+  Round round{.work = round_, .slowdown = work > 0 ? seconds_since(begin) / work : 1};
+  for (auto& passes : round.work)
     for (double& pass : passes) pass /= static_cast<double>(runs);
-  return round_;
+  slowdowns_.push_back(round.slowdown);
+  return round;
 }
 
 /// Empty when a run would take longer than is left; the same on all ranks. All ranks compute until
@@ -267,7 +297,7 @@ double LayerBench::optimizer_seconds(double budget) {
   world_.barrier(deadline());
   const int64_t begin = now_ns();
   for (int64_t step = 1; step <= 3 || really_since(begin) < budget; ++step) {
-    const int64_t once = now_ns();
+    const int64_t once = thread_cpu_ns();
     sums_.begin_step();
     sums_.finish(deadline());
     for (const int group : parameters_.groups()) {
@@ -275,35 +305,37 @@ double LayerBench::optimizer_seconds(double budget) {
       optimizer_.update(group, sums_.gradient(group), 1.0f, 1e-9, step);
       parameters_.refresh(group);
     }
-    if (step > 1) seconds.push_back(really_since(once));
+    if (step > 1) seconds.push_back(static_cast<double>(thread_cpu_ns() - once) * 1e-9);
     world_.progress();
   }
-  return median(seconds) / static_cast<double>(parameters);
+  const double slowdown = options_.device.waits ? 1 : median(slowdowns_);
+  return slowdown * median(seconds) / static_cast<double>(parameters);
 }
 
 LayerMeasurement LayerBench::run() {
-  LayerMeasurement measured;
-  const DType compute = recipe_.numerics.compute;
-  for (const LayerKind kind : {LayerKind::kEmbedding, LayerKind::kBlock, LayerKind::kHead})
-    measured.curves.push_back({.layer = kind, .compute = compute, .at = {}});
   const std::vector<int64_t> fit = sizes_that_fit(options_, recipe_);
   const auto most =
       static_cast<int64_t>(largest_of_all(world_, static_cast<double>(fit.back()), deadline()));
+  auto sizes_left = static_cast<int>(std::bit_width(static_cast<uint64_t>(most)));
   const double for_sizes = std::max(options_.seconds - kOptimizerSeconds, 0.5 * options_.seconds);
   const int64_t begin = now();
-  for (int64_t grains = 1; grains <= most; grains *= 2) {
+  std::vector<std::pair<int64_t, Samples>> measured_sizes;
+  for (int64_t grains = 1; grains <= most; grains *= 2, --sizes_left) {
     const double left = for_sizes - seconds_since(begin);
-    // Bigger sizes take as many runs, each as much longer; small ones get their rounds anyway.
-    const double share = static_cast<double>(grains) / static_cast<double>(2 * most - grains);
-    const double budget = std::max(left * share, options_.fewest_rounds * kRoundSeconds);
     // A rank whose memory is full goes on computing at its last size.
     const int64_t own = std::min(grains, fit.back());
-    const std::optional<Samples> samples =
-        measure_size({.grains = grains, .own_grains = own, .budget = budget, .left = left});
+    const std::optional<Samples> samples = measure_size(
+        {.grains = grains, .own_grains = own, .budget = left / sizes_left, .left = left});
     if (!samples) break;
-    if (own < grains) continue;
-    for (LayerCurve& curve : measured.curves)
-      curve.at.push_back(samples->seconds(curve.layer, grains));
+    if (own == grains) measured_sizes.emplace_back(grains, *samples);
+  }
+  LayerMeasurement measured;
+  for (const LayerKind kind : {LayerKind::kEmbedding, LayerKind::kBlock, LayerKind::kHead}) {
+    LayerCurve& curve = measured.curves.emplace_back();
+    curve.layer = kind;
+    curve.compute = recipe_.numerics.compute;
+    for (const auto& [grains, samples] : measured_sizes)
+      curve.at.push_back(samples.seconds(kind, grains, median(slowdowns_)));
   }
   measured.optimizer_seconds_per_parameter =
       optimizer_seconds(std::min(kOptimizerSeconds, 0.5 * options_.seconds));

@@ -34,8 +34,9 @@ struct LayerMeasurement {
 /// Times the recipe's own layers, built and run as a step does: real chunk, gradient sums and
 /// optimizer on made-up tokens; micro-batches of 1, 2, 4, ... grains (only 1 under EXACT) as far as
 /// memory and time allow. All ranks compute at the same time throughout, so what they take from
-/// each other is in the numbers. Medians over rounds of a mean run. A collective. Throws UsageError
-/// when not even one block fits into memory_bytes.
+/// each other is in the numbers. Medians over rounds, in CPU time times what the rank loses to
+/// stops and neighbours. A collective. Throws UsageError when not even one block fits into
+/// memory_bytes.
 LayerMeasurement measure_layers(const LayerBenchOptions& options, Communicator& world);
 
 }  // namespace kente

@@ -12,17 +12,17 @@ namespace {
 
 // Faster than any memory: what a fit through noise is cut to.
 constexpr double kMostBytesPerSecond = 1e13;
+constexpr double kUndisturbed = 0.25;
 
-}  // namespace
-
-LinkFit fit_link(const std::vector<LinkSample>& samples) {
+/// Through what a share q of each size's samples are faster than.
+LinkFit fit_through(const std::vector<LinkSample>& samples, double q) {
   std::map<int64_t, std::vector<double>> by_size;
   for (const LinkSample& sample : samples) by_size[sample.bytes].push_back(sample.seconds);
   KENTE_CHECK(by_size.size() >= 2, std::to_string(by_size.size()) + " message sizes, want 2");
   // Weights 1 / t^2: a relative error counts alike for 64 bytes and for a megabyte.
   double sw = 0, sx = 0, st = 0, sxx = 0, sxt = 0;
   for (const auto& [bytes, seconds] : by_size) {
-    const double t = std::max(median(seconds), 1e-9);
+    const double t = std::max(quantile(seconds, q), 1e-9);
     const double x = static_cast<double>(bytes);
     const double w = 1 / (t * t);
     sw += w;
@@ -42,13 +42,17 @@ LinkFit fit_link(const std::vector<LinkSample>& samples) {
   return {.latency_seconds = latency, .bytes_per_second = 1 / slope};
 }
 
+}  // namespace
+
+LinkFit fit_link(const std::vector<LinkSample>& samples) { return fit_through(samples, 0.5); }
+
 LinkFit fit_busy_link(const std::vector<LinkSample>& samples, const LinkFit& idle) {
-  const LinkFit free = fit_link(samples);
+  const LinkFit free = fit_through(samples, kUndisturbed);
   if (free.bytes_per_second <= idle.bytes_per_second) return free;
   std::vector<double> latencies;
   for (const LinkSample& sample : samples)
     latencies.push_back(sample.seconds - static_cast<double>(sample.bytes) / idle.bytes_per_second);
-  return {.latency_seconds = std::max(median(latencies), 0.0),
+  return {.latency_seconds = std::max(quantile(latencies, kUndisturbed), 0.0),
           .bytes_per_second = idle.bytes_per_second};
 }
 

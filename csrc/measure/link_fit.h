@@ -22,8 +22,9 @@ struct LinkFit {
 /// nothing. Needs two sizes; latency is never below 0, bandwidth always finite and above 0.
 LinkFit fit_link(const std::vector<LinkSample>& samples);
 
-/// As fit_link for a link that cannot be faster than idle: where the waits for ranks that compute
-/// hide the bytes, bandwidth is idle's and latency the median of what remains.
+/// As fit_link while both ends compute. Through lower quartiles: what a rank loses to stops and
+/// neighbours is in its layer times already. Never faster than idle: where the wait for the next
+/// poll hides the bytes, bandwidth is idle's and latency what remains.
 LinkFit fit_busy_link(const std::vector<LinkSample>& samples, const LinkFit& idle);
 
 /// Rounds in which each of count players meets every other once and nobody is in two pairs of a

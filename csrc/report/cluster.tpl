@@ -16,6 +16,7 @@ h3 { font-size: 14px; margin: 12px 0 0; font-weight: 600; }
 .devices table { min-width: 900px; }
 .matrix { width: auto; min-width: 50%; }
 .matrix th, .matrix td { padding: 6px 12px; border: 1px solid var(--line); text-align: center; white-space: nowrap; }
+.matrix tr:last-child td { border-bottom: 1px solid var(--line); }
 .matrix td { position: relative; min-width: 96px; font-variant-numeric: tabular-nums; }
 .matrix td i { position: absolute; inset: 0; background: var(--teal); }
 .matrix td span { position: relative; display: block; } .matrix td small { position: relative; color: var(--ink); opacity: .75; }

@@ -220,7 +220,7 @@ std::string expand(Dictionary& page) {
   return html;
 }
 
-void add_metric(Dictionary& section, const ClusterMetric& a, const ClusterMetric& b) {
+void add_metric(Dictionary& section, const ClusterMetric& a, const ClusterMetric& b, bool alike) {
   if (!a.value && !b.value) return;
   Dictionary* row = section.AddSectionDictionary("ROW");
   row->SetValue("NAME", a.name);
@@ -229,11 +229,10 @@ void add_metric(Dictionary& section, const ClusterMetric& a, const ClusterMetric
   const double most = std::max(a.value.value_or(0), b.value.value_or(0));
   row->SetValue("A_BAR", percent_of(a.value.value_or(0), most));
   row->SetValue("B_BAR", percent_of(b.value.value_or(0), most));
-  if (!a.value || !b.value || a.better == ClusterMetric::Better::kNeither) return;
-  const double more = *b.value / *a.value;
-  const double better = a.better == ClusterMetric::Better::kHigher ? more : 1 / more;
-  row->SetValue("RATIO", fixed_text(better, 2) + " ×");
-  if (better > 1.005) row->ShowSection("GOOD");
+  const std::optional<double> better = times_better(a, b);
+  if (!better || (a.of_layers && !alike)) return;
+  row->SetValue("RATIO", fixed_text(*better, 2) + " ×");
+  if (*better > 1.005) row->ShowSection("GOOD");
 }
 
 }  // namespace
@@ -263,7 +262,7 @@ std::string compare_html(const NamedCluster& a, const NamedCluster& b) {
   section->SetValue("A_NAME", a.name);
   section->SetValue("B_NAME", b.name);
   const auto of_a = cluster_metrics(a.cluster), of_b = cluster_metrics(b.cluster);
-  for (size_t i = 0; i < of_a.size(); ++i) add_metric(*section, of_a[i], of_b[i]);
+  for (size_t i = 0; i < of_a.size(); ++i) add_metric(*section, of_a[i], of_b[i], alike);
   std::vector<Line> lines = lines_of(a.cluster, a.name + ": ");
   const std::vector<Line> more = lines_of(b.cluster, b.name + ": ");
   // Three of each where both have many.

@@ -101,10 +101,10 @@ std::vector<ClusterMetric> cluster_metrics(const ClusterProfile& cluster) {
       {"memory, all ranks", memory.sum(), Unit::kBytes, Better::kHigher},
       {"GEMM, all ranks", gemm.sum(), Unit::kFlopsPerSecond, Better::kHigher},
       {"copy, all ranks", copy.sum(), Unit::kBytesPerSecond, Better::kHigher},
-      {"block of one grain, fastest", block.at(0), Unit::kSeconds, Better::kLower},
-      {"block of one grain, middle", block.at(0.5), Unit::kSeconds, Better::kLower},
-      {"block of one grain, slowest", block.at(1), Unit::kSeconds, Better::kLower},
-      {"head of one grain, middle", head.at(0.5), Unit::kSeconds, Better::kLower},
+      {"block of one grain, fastest", block.at(0), Unit::kSeconds, Better::kLower, true},
+      {"block of one grain, middle", block.at(0.5), Unit::kSeconds, Better::kLower, true},
+      {"block of one grain, slowest", block.at(1), Unit::kSeconds, Better::kLower, true},
+      {"head of one grain, middle", head.at(0.5), Unit::kSeconds, Better::kLower, true},
       {"link latency, middle", latency.at(0.5), Unit::kSeconds, Better::kLower},
       {"link bandwidth, middle", bandwidth.at(0.5), Unit::kBytesPerSecond, Better::kHigher},
       {"link bandwidth, slowest", bandwidth.at(0), Unit::kBytesPerSecond, Better::kHigher},
@@ -114,6 +114,11 @@ std::vector<ClusterMetric> cluster_metrics(const ClusterProfile& cluster) {
       {"storage sync", sync.at(0.5), Unit::kSeconds, Better::kLower},
       {"power, all ranks busy", watts.sum(), Unit::kWatts, Better::kLower},
   };
+}
+
+std::optional<double> times_better(const ClusterMetric& a, const ClusterMetric& b) {
+  if (!a.value || !b.value || a.better == Better::kNeither) return std::nullopt;
+  return a.better == Better::kHigher ? *b.value / *a.value : *a.value / *b.value;
 }
 
 std::string layers_text(const MeasuredLayers& layers) {

@@ -16,12 +16,16 @@ struct ClusterMetric {
   std::optional<double> value;  // empty: not measured
   Unit unit = Unit::kCount;
   Better better = Better::kHigher;
+  bool of_layers = false;  // compares only between profiles of the same layers
 
   std::string text() const;  // "–" when not measured
 };
 
 /// The same metrics in the same order for every cluster.
 std::vector<ClusterMetric> cluster_metrics(const ClusterProfile& cluster);
+
+/// How many times better b is than a, both the same metric; empty where that says nothing.
+std::optional<double> times_better(const ClusterMetric& a, const ClusterMetric& b);
 
 /// "gpt2, D 256, F 1024, 8 heads, V 8192, T 256, grain 1, FAST"
 std::string layers_text(const MeasuredLayers& layers);

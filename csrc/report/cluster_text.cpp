@@ -135,19 +135,17 @@ std::string cluster_json(const ClusterProfile& cluster, const std::vector<Findin
 
 std::string compare_text(const NamedCluster& a, const NamedCluster& b) {
   const auto of_a = cluster_metrics(a.cluster), of_b = cluster_metrics(b.cluster);
+  const bool alike = a.cluster.measured == b.cluster.measured;
   std::vector<Row> rows;
   for (size_t i = 0; i < of_a.size(); ++i) {
     if (!of_a[i].value && !of_b[i].value) continue;
-    std::string ratio;
-    if (of_a[i].value && of_b[i].value && of_a[i].better != ClusterMetric::Better::kNeither) {
-      const double more = *of_b[i].value / *of_a[i].value;
-      const bool higher = of_a[i].better == ClusterMetric::Better::kHigher;
-      ratio = fixed_text(higher ? more : 1 / more, 2) + " x";
-    }
+    const std::optional<double> better = times_better(of_a[i], of_b[i]);
+    const bool shown = better && (alike || !of_a[i].of_layers);
+    const std::string ratio = shown ? fixed_text(*better, 2) + " x" : "";
     rows.push_back({of_a[i].name, of_a[i].text(), of_b[i].text(), ratio});
   }
   std::string note;
-  if (a.cluster.measured != b.cluster.measured)
+  if (!alike)
     note = "measured for other layers, so layer times do not compare:\n  " +
            layers_text(a.cluster.measured) + "\n  " + layers_text(b.cluster.measured) + "\n\n";
   return note + text_table({"", a.name, b.name, "the second is better"}, rows, {kL, kR, kR, kR});

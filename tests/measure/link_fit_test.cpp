@@ -53,7 +53,7 @@ TEST(LinkFit, OneSizeIsNotEnough) {
 TEST(LinkFit, ABusyLinkIsNeverFasterThanTheIdleOne) {
   const LinkFit idle = {.latency_seconds = 1e-6, .bytes_per_second = 1e9};
   // Waits of a millisecond hide what the bytes cost.
-  const LinkFit busy = fit_busy_link({{64, 1.1e-3}, {1 << 20, 1.0e-3}, {4096, 1.1e-3}}, idle);
+  const LinkFit busy = fit_busy_link({{64, 1.1e-3}, {65536, 1.0e-3}, {4096, 1.1e-3}}, idle);
   EXPECT_EQ(busy.bytes_per_second, 1e9);
   EXPECT_NEAR(busy.latency_seconds, 1.1e-3, 1e-4);
   const LinkFit slow = fit_busy_link(samples_of(1e-4, 1e8, kSizes), idle);

@@ -158,7 +158,10 @@ TEST(ClusterCompare, SaysHowManyTimesBetterTheSecondIs) {
 TEST(ClusterCompare, OtherLayersAreNamed) {
   ClusterProfile other = cluster_of(2);
   other.measured.hidden_size = 64;
-  EXPECT_THAT(compare_text({"a", cluster_of(2)}, {"b", other}), HasSubstr("other layers"));
+  const std::string text = compare_text({"a", cluster_of(2)}, {"b", other});
+  EXPECT_THAT(text, HasSubstr("other layers"));
+  EXPECT_THAT(text, testing::ContainsRegex("slowest +48.00 ms +48.00 ms *\n")) << "no ratio";
+  EXPECT_THAT(text, testing::ContainsRegex("storage sync +2.00 ms +2.00 ms +1.00 x"));
   EXPECT_THAT(compare_html({"a", cluster_of(2)}, {"b", other}), HasSubstr("other layers"));
 }
 
