@@ -1,7 +1,9 @@
 #include "comm/backoff.h"
 
 #include <sched.h>
+#include <sys/prctl.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <ctime>
 
@@ -10,6 +12,8 @@ namespace {
 
 constexpr int64_t kYieldNs = 50'000;
 constexpr long kSleepNs = 20'000;
+constexpr int64_t kLongestNapNs = 100'000;
+constexpr unsigned long kTimerSlackNs = 1'000;
 
 }  // namespace
 
@@ -21,6 +25,15 @@ void Backoff::pause() {
     return;
   }
   const timespec nap = {.tv_sec = 0, .tv_nsec = kSleepNs};
+  nanosleep(&nap, nullptr);
+}
+
+void nap_until(int64_t at_ns) {
+  const int64_t now = now_ns();
+  const int64_t length = std::min(at_ns - now, kLongestNapNs);
+  if (length <= 0) return;
+  prctl(PR_SET_TIMERSLACK, kTimerSlackNs, 0, 0, 0);
+  const timespec nap = {.tv_sec = 0, .tv_nsec = static_cast<long>(length)};
   nanosleep(&nap, nullptr);
 }
 

@@ -19,6 +19,10 @@ class Backoff {
   int64_t started_ns_ = 0;  // 0: not yet
 };
 
+/// Sleeps until the monotonic clock says at_ns, or a tenth of a millisecond if that is earlier: the
+/// caller polls in between. Wakes late by what the kernel needs, not by its usual 50 us more.
+void nap_until(int64_t at_ns);
+
 /// "no answer within 0.3 s; resume the run": the end of the message when a wait's deadline has
 /// passed.
 std::string no_answer_within(const Deadline& deadline);

@@ -322,6 +322,15 @@ class MpiCommunicator : public Communicator {
 
 }  // namespace
 
+std::string mpi_library() {
+  char text[MPI_MAX_LIBRARY_VERSION_STRING] = "";
+  int length = 0;
+  // What follows the comma names the machine it was built on.
+  if (MPI_Get_library_version(text, &length) != MPI_SUCCESS) return "unknown";
+  const std::string all(text, static_cast<size_t>(length));
+  return all.substr(0, all.find_first_of(",\n"));
+}
+
 MpiSession::MpiSession(int* argc, char*** argv) : state_(std::make_unique<State>()) {
   const Operation operation = {
       .name = "MPI_Init_thread", .rank = 0, .peer = -1, .tag = -1, .data = {}};

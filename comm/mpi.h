@@ -8,6 +8,9 @@
 
 namespace kente {
 
+/// The MPI library's name and version: "Open MPI v4.1.4".
+std::string mpi_library();
+
 /// This process's part in an MPI job, from MPI_Init_thread (funneled: only the thread that made it
 /// may call) to MPI_Finalize. Made once, in main; must outlive every communicator.
 ///

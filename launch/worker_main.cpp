@@ -20,18 +20,20 @@
 #include "csrc/base/errors.h"
 #include "csrc/base/hash.h"
 #include "csrc/base/log_file.h"
+#include "csrc/config/imitation.h"
 #include "csrc/config/parse.h"
 #include "csrc/plan/describe.h"
 #include "csrc/train/gather.h"
 #include "csrc/train/generate.h"
 #include "csrc/train/recovery.h"
 #include "csrc/train/trainer.h"
+#include "launch/worker_bench.h"
 
 namespace kente {
 namespace {
 
 struct TrainFlags {
-  std::string recipe, plan, data = "data", out;
+  std::string recipe, plan, data = "data", out, imitate;
   std::vector<std::string> overrides;
   int stages = 0;
   bool resume = false, print_config = false, quiet = false;
@@ -175,6 +177,7 @@ ExitStatus run_train(TrainFlags flags, const Launched& launched) {
   options.keep_checkpoints = flags.keep;
   options.timeout_seconds = flags.timeout;
   options.build_id = own_digest();
+  if (!flags.imitate.empty()) options.imitation = load_imitation(flags.imitate);
   options.want_stop = [&signals] { return signals.pending(); };
   if (!flags.quiet)
     options.progress =
@@ -192,6 +195,19 @@ ExitStatus run_train(TrainFlags flags, const Launched& launched) {
   const TrainResult result = train(options, *world, *files, *log);
   if (world->rank() == 0) print_result(flags, result);
   return result.stopped ? ExitStatus::kStopped : ExitStatus::kDone;
+}
+
+ExitStatus bench_or_compare(const BenchFlags& flags, const Launched& launched) {
+  if (!flags.compare.empty())
+    return launched.rank == 0 ? compare_clusters(flags) : ExitStatus::kDone;
+  const char* limits = ::getenv("KENTE_THROTTLE");
+  std::optional<MpiSession> session;
+  const std::unique_ptr<Communicator> world = make_world(launched, session);
+  return run_bench(flags,
+                   {.build_id = own_digest(),
+                    .limits = limits ? limits : "",
+                    .terminal = output_is_terminal(launched)},
+                   *world);
 }
 
 ExitStatus run_sample(const SampleFlags& flags) {
@@ -231,6 +247,7 @@ void add_train(CLI::App& app, TrainFlags& flags) {
   app.add_option("--timeout", flags.timeout, "seconds after which a silent peer is lost")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
+  app.add_option("--imitate", flags.imitate, "devices that wait instead (protobuf text)");
   app.add_flag("--resume", flags.resume, "continue from the newest complete checkpoint");
   app.add_flag("--print-config", flags.print_config, "print the resolved recipe and leave");
   app.add_flag("--quiet", flags.quiet, "no progress");
@@ -253,10 +270,13 @@ ExitStatus run(int argc, char** argv, const Launched& launched) {
   app.require_subcommand(1);
   TrainFlags train_flags;
   SampleFlags sample_flags;
+  BenchFlags bench_flags;
   CLI::App& train = *app.add_subcommand("train", "train a recipe");
   CLI::App& sample = *app.add_subcommand("sample", "continue a prompt of token ids");
+  CLI::App& bench = *app.add_subcommand("bench", "measure devices and links");
   add_train(train, train_flags);
   add_sample(sample, sample_flags);
+  add_bench(bench, bench_flags);
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp& help) {
@@ -267,6 +287,7 @@ ExitStatus run(int argc, char** argv, const Launched& launched) {
                      " --help");
   }
   make_bits_repeat();
+  if (bench.parsed()) return bench_or_compare(bench_flags, launched);
   return train.parsed() ? run_train(train_flags, launched) : run_sample(sample_flags);
 }
 

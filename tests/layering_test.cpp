@@ -81,6 +81,7 @@ const Seed kSeeds[] = {
     {"CommUsesMpi", "comm/mpi.cpp", "#include <mpi.h>\n", ""},
     {"CommHeaderUsesMpi", "comm/mpi.h", "#pragma once\n#include <mpi.h>\n", "belongs into a .cpp"},
     {"TrainUsesComm", "csrc/train/a.cpp", "#include \"comm/communicator.h\"\n", ""},
+    {"MeasureUsesTrain", "csrc/measure/a.cpp", "#include \"csrc/train/optimizer.h\"\n", ""},
     {"TrainUsesMeasure", "csrc/train/a.cpp", "#include \"csrc/measure/a.h\"\n", "may not include"},
     {"LaunchUsesNn", "launch/worker_main.cpp", "#include \"csrc/nn/chunk.h\"\n", "may not include"},
     {"LaunchUsesTrain", "launch/worker_main.cpp", "#include \"csrc/train/trainer.h\"\n", ""},

@@ -6,7 +6,14 @@
 namespace kente {
 
 /// What a random number is for. Part of the key, so two uses never share a stream.
-enum class RngUse : uint32_t { kInit = 1, kShuffle = 2, kMixture = 3, kSample = 4, kTest = 5 };
+enum class RngUse : uint32_t {
+  kInit = 1,
+  kShuffle = 2,
+  kMixture = 3,
+  kSample = 4,
+  kTest = 5,
+  kImitation = 6
+};
 
 /// Philox 4x32 with 10 rounds: a pure function from (key, counter) to 128 random bits.
 /// Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", section 3.3.

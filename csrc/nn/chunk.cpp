@@ -38,6 +38,18 @@ struct Chunk::State {
   std::vector<BlockLayer> blocks;
   std::optional<HeadLayer> head;
   std::map<int, UnderWay> under_way;
+  std::function<void(const LayerOp&)> observe;
+
+  /// A layer has finished a pass of a micro-batch.
+  void ended(LayerKind layer, LayerPass pass, const MicroBatch& batch) const {
+    context.tick();
+    if (!observe) return;
+    const bool again = layer == LayerKind::kBlock && pass == LayerPass::kBackwardInput;
+    observe({.layer = layer,
+             .pass = pass,
+             .samples = batch.samples,
+             .recompute = again ? context.options.recompute : Recompute::kNone});
+  }
 
   UnderWay& find(int micro_batch) {
     const auto found = under_way.find(micro_batch);
@@ -67,7 +79,7 @@ struct Chunk::State {
     if (!embedding) return flatten(batch, input);
     KENTE_CHECK(!input.defined(), "the embedding takes no activation");
     at::Tensor x = embedding->forward(batch);
-    context.tick();
+    ended(LayerKind::kEmbedding, LayerPass::kForward, batch);
     return x;
   }
 };
@@ -106,10 +118,11 @@ at::Tensor Chunk::forward(int micro_batch, const MicroBatch& batch, at::Tensor i
   input.reset();
   for (size_t i = 0; i < state_->blocks.size(); ++i) {
     x = state_->blocks[i].forward(batch, x, saved.blocks[i]);
-    state_->context.tick();
+    state_->ended(LayerKind::kBlock, LayerPass::kForward, batch);
   }
   if (!state_->head) return state_->unflatten(batch, x);
   state_->head->forward(x, saved.head);
+  state_->ended(LayerKind::kHead, LayerPass::kForward, batch);
   return {};
 }
 
@@ -118,7 +131,9 @@ LossSums Chunk::loss(int micro_batch) {
   KENTE_CHECK(state_->head.has_value(), "no head in this chunk");
   UnderWay& saved = state_->find(micro_batch);
   KENTE_CHECK(!saved.head.grad_logits.defined(), "loss of a micro-batch taken twice");
-  return state_->head->loss(*saved.batch, saved.head);
+  LossSums sums = state_->head->loss(*saved.batch, saved.head);
+  state_->ended(LayerKind::kHead, LayerPass::kLoss, *saved.batch);
+  return sums;
 }
 
 at::Tensor Chunk::backward_input(int micro_batch, at::Tensor output_grad) {
@@ -129,17 +144,18 @@ at::Tensor Chunk::backward_input(int micro_batch, at::Tensor output_grad) {
     KENTE_CHECK(!output_grad.defined() && saved.head.grad_logits.defined(),
                 "the head's gradient comes from loss()");
     grad = state_->head->backward_input(saved.head);
-    state_->context.tick();
+    state_->ended(LayerKind::kHead, LayerPass::kBackwardInput, *saved.batch);
   } else {
     grad = state_->flatten(*saved.batch, output_grad);
     output_grad.reset();
   }
   for (size_t i = state_->blocks.size(); i-- > 0;) {
     grad = state_->blocks[i].backward_input(*saved.batch, std::move(grad), saved.blocks[i]);
-    state_->context.tick();
+    state_->ended(LayerKind::kBlock, LayerPass::kBackwardInput, *saved.batch);
   }
   if (!state_->embedding) return state_->unflatten(*saved.batch, grad);
   state_->embedding->backward_input(std::move(grad), saved.embedding);
+  state_->ended(LayerKind::kEmbedding, LayerPass::kBackwardInput, *saved.batch);
   return {};
 }
 
@@ -148,15 +164,15 @@ void Chunk::backward_weight(int micro_batch, GradSink& sink) {
   UnderWay& saved = state_->find(micro_batch);
   if (state_->head) {
     state_->head->backward_weight(saved.head, sink);
-    state_->context.tick();
+    state_->ended(LayerKind::kHead, LayerPass::kBackwardWeight, *saved.batch);
   }
   for (size_t i = state_->blocks.size(); i-- > 0;) {
     state_->blocks[i].backward_weight(saved.blocks[i], sink);
-    state_->context.tick();
+    state_->ended(LayerKind::kBlock, LayerPass::kBackwardWeight, *saved.batch);
   }
   if (state_->embedding) {
     state_->embedding->backward_weight(*saved.batch, saved.embedding, sink);
-    state_->context.tick();
+    state_->ended(LayerKind::kEmbedding, LayerPass::kBackwardWeight, *saved.batch);
   }
   state_->under_way.erase(micro_batch);
 }
@@ -167,7 +183,7 @@ at::Tensor Chunk::evaluate(const MicroBatch& batch, at::Tensor input) {
   for (const BlockLayer& block : state_->blocks) {
     BlockLayer::Saved dropped;
     x = block.forward(batch, x, dropped);
-    state_->context.tick();
+    state_->ended(LayerKind::kBlock, LayerPass::kForward, batch);
   }
   return state_->unflatten(batch, x);
 }
@@ -175,18 +191,27 @@ at::Tensor Chunk::evaluate(const MicroBatch& batch, at::Tensor input) {
 LossSums Chunk::evaluate_loss(const MicroBatch& batch, at::Tensor input) {
   const at::AutoDispatchBelowADInplaceOrView no_autograd;
   KENTE_CHECK(state_->head.has_value(), "no head in this chunk");
-  return state_->head->evaluate_loss(batch, state_->flatten(batch, input));
+  LossSums sums = state_->head->evaluate_loss(batch, state_->flatten(batch, input));
+  // One operation here; two to whoever counts them.
+  state_->ended(LayerKind::kHead, LayerPass::kForward, batch);
+  state_->ended(LayerKind::kHead, LayerPass::kLoss, batch);
+  return sums;
 }
 
 at::Tensor Chunk::evaluate_logits(const MicroBatch& batch, at::Tensor input) {
   const at::AutoDispatchBelowADInplaceOrView no_autograd;
   KENTE_CHECK(state_->head.has_value(), "no head in this chunk");
-  return state_->head->logits(state_->flatten(batch, input))
-      .view({batch.samples, batch.length, state_->context.model.vocab_size});
+  const at::Tensor logits = state_->head->logits(state_->flatten(batch, input));
+  state_->ended(LayerKind::kHead, LayerPass::kForward, batch);
+  return logits.view({batch.samples, batch.length, state_->context.model.vocab_size});
 }
 
 void Chunk::on_progress(std::function<void()> progress) {
   state_->context.progress = std::move(progress);
+}
+
+void Chunk::on_layer(std::function<void(const LayerOp&)> observe) {
+  state_->observe = std::move(observe);
 }
 
 int64_t Chunk::saved_bytes() const {

@@ -10,6 +10,7 @@
 #include "csrc/base/micro_batch.h"
 #include "csrc/config/plan.h"
 #include "csrc/config/recipe.h"
+#include "csrc/nn/layer_op.h"
 #include "csrc/nn/parameters.h"
 
 namespace kente {
@@ -48,7 +49,6 @@ class Chunk {
   /// embedding.
   at::Tensor backward_input(int micro_batch, at::Tensor output_grad);
   /// Adds this micro-batch's weight gradients, layer by layer from the last, and forgets it.
-  /// between, if given, is called after each layer (communication progress).
   void backward_weight(int micro_batch, GradSink& sink);
 
   /// Forward only, keeps nothing. As forward(); for a chunk that ends with the head, evaluate_loss
@@ -60,6 +60,8 @@ class Chunk {
 
   /// Called between layer operations; for Communicator::progress.
   void on_progress(std::function<void()> progress);
+  /// Called once after every layer of every pass, the loss and evaluations included.
+  void on_layer(std::function<void(const LayerOp&)> observe);
 
   /// Bytes kept at present for micro-batches under way.
   int64_t saved_bytes() const;

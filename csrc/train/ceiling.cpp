@@ -28,19 +28,23 @@ double model_flops_per_token(const Recipe& recipe) {
                                                     recipe.sequence_length);
 }
 
-double measure_ceiling(Communicator& world, DType dtype, double seconds, const Deadline& deadline) {
+double gemm_flops_per_second(DType dtype, double seconds) {
   const at::Tensor a = at::ones({kSide, kSide}, scalar_type(dtype));
   at::Tensor c = at::ones({kSide, kSide}, scalar_type(dtype));
   at::mm_out(c, a, a);
-  world.barrier(deadline);
   const int64_t begin = now_ns();
   int64_t runs = 0;
   do {
     at::mm_out(c, a, a);
     ++runs;
   } while (static_cast<double>(now_ns() - begin) * 1e-9 < seconds);
-  double rate = 2.0 * kSide * kSide * kSide * static_cast<double>(runs) /
-                (static_cast<double>(now_ns() - begin) * 1e-9);
+  return 2.0 * kSide * kSide * kSide * static_cast<double>(runs) /
+         (static_cast<double>(now_ns() - begin) * 1e-9);
+}
+
+double measure_ceiling(Communicator& world, DType dtype, double seconds, const Deadline& deadline) {
+  world.barrier(deadline);
+  double rate = gemm_flops_per_second(dtype, seconds);
   world.all_reduce({.data = &rate, .count = 1, .dtype = DType::kF64}, ReduceOp::kSum)
       ->wait(deadline);
   return rate;

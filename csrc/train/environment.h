@@ -29,6 +29,9 @@ DType compute_dtype(const Plan& plan, const Mesh& mesh, int rank);
 /// counts.
 double model_flops_per_token(const Recipe& recipe);
 
+/// FLOP/s of square GEMMs in dtype on this thread, over about so many seconds.
+double gemm_flops_per_second(DType dtype, double seconds);
+
 /// FLOP/s of GEMM in dtype, one thread a rank, all ranks at once for so long, summed. A collective.
 double measure_ceiling(Communicator& world, DType dtype, double seconds, const Deadline& deadline);
 

@@ -57,6 +57,9 @@ PipeRunner::PipeRunner(const Recipe& recipe, const Mesh& mesh, const Plan& plan,
     options.grain_samples = recipe.grain_samples;
     auto chunk = std::make_unique<Chunk>(recipe.model, at.layers, options, parameters);
     chunk->on_progress([this] { world_.progress(); });
+    chunk->on_layer([this](const LayerOp& op) {
+      if (pacer_) pacer_->layer(op);
+    });
     chunks_.emplace(index, std::move(chunk));
   }
 }
@@ -111,6 +114,7 @@ void PipeRunner::run_actions(const ActionList& actions, const Hooks& hooks) {
       into[key(action)] = tensor;
       post_next_receive(actions);
     } else {
+      if (pacer_) pacer_->begin();
       carry_out(action, hooks);
     }
     const int64_t end = now_ns();
@@ -146,6 +150,7 @@ void PipeRunner::carry_out(const Action& action, const Hooks& hooks) {
       return hooks.reduce(action.bucket);
     case ActionKind::kStep:
       step_waited_until_ns_ = hooks.step();
+      if (pacer_) pacer_->step();
       return;
     case ActionKind::kGatherParameters:
       return hooks.gather(action.bucket);

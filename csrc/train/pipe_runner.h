@@ -15,6 +15,7 @@
 #include "csrc/nn/chunk.h"
 #include "csrc/plan/schedule.h"
 #include "csrc/report/run_record.h"
+#include "csrc/train/pacer.h"
 #include "csrc/train/phase_clock.h"
 
 namespace kente {
@@ -50,6 +51,9 @@ class PipeRunner {
   /// Forward only: keeps nothing for a backward.
   void run_forward(const ActionList& actions, const std::vector<int64_t>& sizes,
                    std::vector<MicroBatch> batches, const Hooks& hooks);
+
+  /// Computes at the pace of an imitated device; null: as fast as it can. Must outlive the runner.
+  void set_pacer(Pacer* pacer) { pacer_ = pacer; }
 
   /// From now on run() records when each action began and ended; spans() returns and forgets them.
   void record_spans(bool on) { recording_ = on; }
@@ -106,6 +110,7 @@ class PipeRunner {
   std::vector<Send> sends_;
 
   PhaseClock clock_;
+  Pacer* pacer_ = nullptr;
   bool recording_ = false;
   std::vector<TimelineSpan> spans_;
   int64_t step_waited_until_ns_ = 0;

@@ -55,6 +55,7 @@ class Trainer {
   Parameters parameters_;
   AdamW optimizer_;
   Step step_;
+  std::optional<Pacer> pacer_;
   Recovery recovery_;
   RunIdentity identity_;
   std::unique_ptr<TrainingData> data_;  // null on ranks that read no data
@@ -116,6 +117,14 @@ Trainer::Trainer(const TrainOptions& options, Communicator& world, FileSystem& f
       recovery_(mesh_, world, files, log, options.run_directory, options.timeout_seconds),
       progress_(stdout, leads() ? options.progress : Progress::Output::kQuiet, recipe_.steps) {
   identity_.recipe_sha256 = recipe_sha256(recipe_);
+  if (options.imitation) {
+    pacer_.emplace(Pacer::Options{.device = options.imitation->rank(world.rank()),
+                                  .seed = options.imitation->seed,
+                                  .rank = world.rank(),
+                                  .grain_samples = recipe_.grain_samples,
+                                  .progress = [&world] { world.progress(); }});
+    step_.runner().set_pacer(&*pacer_);
+  }
   open_data();
   start_or_resume();
 }

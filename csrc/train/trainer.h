@@ -11,6 +11,7 @@
 #include "csrc/base/file_system.h"
 #include "csrc/base/log.h"
 #include "csrc/config/cluster.h"
+#include "csrc/config/imitation.h"
 #include "csrc/config/plan.h"
 #include "csrc/config/recipe.h"
 #include "csrc/train/progress.h"
@@ -35,6 +36,7 @@ struct TrainOptions {
   double ceiling_seconds = 0.15;  // how long the ceiling of GEMM is measured at the start
   std::string build_id;           // equal on all ranks, or the run does not start
   Progress::Output progress = Progress::Output::kQuiet;
+  std::optional<Imitation> imitation;                 // devices that wait: see csrc/train/pacer.h
   std::function<bool()> want_stop;                    // asked before every step; may be empty
   std::function<void(const StepReport&)> after_step;  // may be empty
 };

@@ -1,0 +1,16 @@
+#pragma once
+
+#include <vector>
+
+namespace kente {
+
+/// The value below which a share q of the values lie, between neighbours by a straight line. Needs
+/// at least one value.
+double quantile(std::vector<double> values, double q);
+
+inline double median(const std::vector<double>& values) { return quantile(values, 0.5); }
+
+/// Interquartile range over median; 0 for a single value or a median of 0.
+double relative_spread(const std::vector<double>& values);
+
+}  // namespace kente

@@ -1,0 +1,96 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <fstream>
+
+#include "csrc/base/clock.h"
+#include "tests/support/processes.h"
+#include "tests/support/temporary_directory.h"
+
+namespace kente {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr double kLimit = 60;  // seconds for one command
+
+CommandResult throttle(const std::string& rest) {
+  return run_command(std::string(KENTE_BINARY_DIR) + "/bin/kente throttle " + rest, kLimit);
+}
+
+/// CPU seconds of all processes that have ended and were waited for.
+double children_seconds() {
+  rusage usage{};
+  getrusage(RUSAGE_CHILDREN, &usage);
+  return static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+         1e-6 * static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+}
+
+TEST(Throttle, AQuarterOfACoreIsAQuarter) {
+  const double before = children_seconds();
+  const CommandResult result =
+      throttle("--cpu 25 -- timeout --foreground 2 sh -c 'while :; do :; done'");
+  EXPECT_EQ(result.status, 124) << result.output;
+  const double share = (children_seconds() - before) / 2;
+  EXPECT_LE(share, 0.30);
+  // A core to itself gives 0.23 to 0.25; where other programs want it too it may be less.
+  EXPECT_GE(share, 0.10);
+}
+
+TEST(Throttle, PassesTheExitStatusOn) {
+  EXPECT_EQ(throttle("--cpu 50 -- sh -c 'exit 7'").status, 7);
+  EXPECT_EQ(throttle("--cpu 50 -- sh -c 'kill -9 $$'").status, 128 + SIGKILL);
+  const CommandResult missing = throttle("--cpu 50 -- no-such-program");
+  EXPECT_EQ(missing.status, 127);
+  EXPECT_THAT(missing.output, HasSubstr("cannot run no-such-program"));
+}
+
+TEST(Throttle, HandsSignalsOn) {
+  TemporaryDirectory directory;
+  const std::string ready = directory / "ready";
+  const std::string command = std::string(KENTE_BINARY_DIR) +
+                              "/bin/kente throttle --cpu 50 -- sh -c 'trap \"exit 9\" TERM; : > " +
+                              ready + "; while :; do :; done' & until [ -e " + ready +
+                              " ]; do :; done; kill -TERM $!; wait $!";
+  const CommandResult result = run_command(command, kLimit);
+  EXPECT_EQ(result.status, 9) << result.output;
+}
+
+TEST(Throttle, TheCommandDiesWithIt) {
+  TemporaryDirectory directory;
+  const std::string file = directory / "pid";
+  Process throttled(std::string("exec ") + KENTE_BINARY_DIR +
+                    "/bin/kente throttle --cpu 10 --period-ms 1000 -- sh -c 'echo $PPID $$ > " +
+                    file + ".new; mv " + file + ".new " + file + "; while :; do :; done'");
+  const Deadline deadline = Deadline::after_seconds(kLimit);
+  pid_t parent = 0, child = 0;
+  while (child == 0 && !deadline.passed()) std::ifstream(file) >> parent >> child;
+  ASSERT_GT(child, 0);
+  ASSERT_EQ(kill(parent, SIGKILL), 0);
+  // Most of the time it is stopped: that does not save it.
+  while (kill(child, 0) == 0 && !deadline.passed()) continue;
+  EXPECT_FALSE(deadline.passed());
+}
+
+TEST(Throttle, LimitsMemoryAndTellsTheCommandWhatItDoes) {
+  const CommandResult result =
+      throttle("--cpu 40 --memory 104857600 -- sh -c 'ulimit -v; echo $KENTE_THROTTLE'");
+  EXPECT_EQ(result.status, 0);
+  EXPECT_THAT(result.output, HasSubstr("102400\n"));
+  EXPECT_THAT(result.output, HasSubstr("cpu 40 %, period 20 ms, memory 104857600"));
+}
+
+TEST(Throttle, RefusesWhatItDoesNotUnderstandInOneLine) {
+  for (const char* wrong : {"--cpu 0 -- true", "--cpu 101 -- true", "--period-ms 0 -- true",
+                            "--memory 0 -- true", "--speed 1 -- true", "--cpu 25", "--cpu 25 --"}) {
+    const CommandResult result = throttle(wrong);
+    EXPECT_EQ(result.status, 2) << wrong;
+    EXPECT_EQ(std::count(result.output.begin(), result.output.end(), '\n'), 1) << result.output;
+  }
+}
+
+}  // namespace
+}  // namespace kente
