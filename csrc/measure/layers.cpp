@@ -19,6 +19,7 @@
 #include "csrc/measure/statistics.h"
 #include "csrc/nn/chunk.h"
 #include "csrc/plan/memory.h"
+#include "csrc/train/bucket_comms.h"
 #include "csrc/train/gather.h"
 #include "csrc/train/grad_reducer.h"
 #include "csrc/train/optimizer.h"
@@ -164,7 +165,8 @@ class LayerBench {
         mesh_(make_mesh(recipe, alone(recipe, 1), 1)),
         parameters_(recipe.model, mesh_.layers_of(0), recipe.numerics.compute),
         optimizer_(recipe.optimizer, parameters_),
-        sums_(recipe, mesh_, parameters_, *alone_),
+        comms_(mesh_, *alone_),
+        sums_(recipe, mesh_, parameters_, comms_, 0),
         pacer_({.device = options.device,
                 .seed = options.imitation_seed,
                 .rank = world.rank(),
@@ -215,6 +217,7 @@ class LayerBench {
   const Mesh mesh_;
   Parameters parameters_;
   AdamW optimizer_;
+  BucketComms comms_;
   GradReducer sums_;
   Pacer pacer_;
   Chunk chunk_;

@@ -264,7 +264,14 @@ std::optional<Trial> LayoutScorer::fill(const Layout& layout, ScheduleKind sched
   trial.layout = layout;
   trial.schedule = schedule;
   trial.members = fill_shares(groups, schedule);
-  if (trial.members.empty() || !choose_ways(trial)) return std::nullopt;
+  if (trial.members.empty()) return std::nullopt;
+  // What pipelines need without any collective already says when nothing is to be won.
+  if (catalogue_.effort() == Effort::kQuick)
+    for (const TrialMember& member : trial.members)
+      if (value_at_least(catalogue_.seconds(member.pipelines.front(), member.share, schedule),
+                         groups) >= to_beat)
+        return std::nullopt;
+  if (!choose_ways(trial)) return std::nullopt;
   if (catalogue_.effort() == Effort::kThorough) improve_ways(trial);
   if (few && trial.value < kHopeful * to_beat) improve_shares(trial);
   if (trial.value >= to_beat) return std::nullopt;

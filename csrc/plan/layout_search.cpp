@@ -14,7 +14,8 @@ constexpr size_t kBeam = 3;
 constexpr size_t kTriedPerRound = 48;
 constexpr int kBeamRounds = 24;
 constexpr int kLevels = 10;
-constexpr size_t kDescents = 4;
+constexpr size_t kDescents = 2;
+constexpr double kDetour = 1.25;
 constexpr DealtKinds::Leftovers kLeftovers[] = {DealtKinds::Leftovers::kDealt,
                                                 DealtKinds::Leftovers::kSpare};
 
@@ -79,7 +80,9 @@ class Search {
     for (const ScheduleKind schedule : options_.schedules) {
       // Of many ranks only the finalists are tried under every schedule.
       if (table_.num_ranks() > kMostBeamRanks && schedule != options_.schedules.front()) break;
-      std::optional<Trial> trial = scorer_.best(layout, schedule, kInfinity);
+      // A descent leads through plans that are not yet better than the best.
+      std::optional<Trial> trial =
+          scorer_.best(layout, schedule, kDetour * finalists_.best_value());
       if (!trial) continue;
       entry->second = std::min(entry->second, trial->value);
       finalists_.offer(std::move(*trial));

@@ -179,6 +179,7 @@ const std::vector<PipelineOption>& PipelineCatalogue::options(const std::vector<
     } else {
       add_good_splits(found, spec, schedule);
     }
+    if (effort_ == Effort::kQuick && !found.empty()) break;
   }
   std::stable_sort(found.begin(), found.end(), faster);
   if (splits > kFewSplits) {
@@ -207,6 +208,7 @@ const PipelineOption* PipelineCatalogue::aligned(const std::vector<int>& ranks, 
         spec.blocks = blocks;
         add(found, spec, schedule);
       }
+      if (effort_ == Effort::kQuick && !found.empty()) break;
     }
     std::stable_sort(found.begin(), found.end(), faster);
   }
@@ -249,17 +251,25 @@ const std::vector<PipelineCatalogue::Pace>& PipelineCatalogue::paces(const std::
   return found;
 }
 
+bool PipelineCatalogue::fits_full(const std::vector<int>& ranks, ScheduleKind schedule) {
+  const auto stages = static_cast<int64_t>(ranks.size());
+  if (count_splits(blocks_, ranks.size()) == 0) return false;
+  const PipelineSpec spec{
+      .ranks = ranks, .blocks = {}, .share = stages + 1, .grains_per_micro_batch = 1};
+  const auto tables = runner_.stage_tables(spec, schedule, PipelineRunner::Fill::kSeconds);
+  return std::isfinite(least_bottleneck(tables, blocks_));
+}
+
 std::vector<int64_t> PipelineCatalogue::sizes_to_try(const std::vector<int>& ranks, int64_t share,
                                                      ScheduleKind schedule) {
   if (effort_ == Effort::kThorough) return micro_batch_sizes(ranks, share);
-  std::vector<int64_t> best;
-  double least = std::numeric_limits<double>::infinity();
-  for (const Pace& pace : paces(ranks, schedule)) {
-    if (pace.grains > share || pace.seconds(share) >= least) continue;
-    least = pace.seconds(share);
-    best = {pace.grains};
-  }
-  return best;
+  std::vector<std::pair<double, int64_t>> order;
+  for (const Pace& pace : paces(ranks, schedule))
+    if (pace.grains <= share) order.emplace_back(pace.seconds(share), pace.grains);
+  std::sort(order.begin(), order.end());
+  std::vector<int64_t> sizes;
+  for (const auto& [seconds, grains] : order) sizes.push_back(grains);
+  return sizes;
 }
 
 double PipelineCatalogue::most_grains_per_second(const std::vector<int>& ranks,

@@ -39,6 +39,8 @@ class PipelineCatalogue {
   double seconds(const std::vector<int>& ranks, int64_t share, ScheduleKind schedule);
   /// No split of no share runs more grains a second: what the dearest stage allows.
   double most_grains_per_second(const std::vector<int>& ranks, ScheduleKind schedule);
+  /// Whether some split holds as many micro-batches as 1F1B ever keeps.
+  bool fits_full(const std::vector<int>& ranks, ScheduleKind schedule);
   /// The way that lacks least memory; for telling what is missing.
   PipelineOption nearest(const std::vector<int>& ranks, int64_t share, ScheduleKind schedule);
   /// Sizes of micro-batches worth trying for a share, ascending: what was measured, and evened out.
@@ -59,6 +61,7 @@ class PipelineCatalogue {
 
   Key key_of(const std::vector<int>& ranks, ScheduleKind schedule) const;
   const std::vector<Pace>& paces(const std::vector<int>& ranks, ScheduleKind schedule);
+  /// Sizes of micro-batches; quick: the most promising first, and the first that fits is taken.
   std::vector<int64_t> sizes_to_try(const std::vector<int>& ranks, int64_t share,
                                     ScheduleKind schedule);
   void add(std::vector<PipelineOption>& found, const PipelineSpec& spec, ScheduleKind schedule);

@@ -9,16 +9,22 @@ namespace kente {
 namespace {
 
 /// Micro-batches that are simulated one by one, for p stages; more follow a straight line.
-int64_t warm_up(size_t p) { return std::max<int64_t>(16, 2 * static_cast<int64_t>(p) + 4); }
+int64_t warm_up(size_t p) { return std::max<int64_t>(16, static_cast<int64_t>(p) + 12); }
 
+/// The line goes through warm_up and so many fewer.
+constexpr int64_t kSlope = 4;
+
+/// first_block is moved down where the blocks would not fit below the head: tables ask for stages
+/// that together hold more than the model.
 LayerRange layers_of_stage(size_t stage, size_t stages, int first_block, int blocks, int head) {
   const bool first = stage == 0, last = stage + 1 == stages;
+  const int from = std::min(first_block, head - blocks);
   return {.first = first  ? 0
                    : last ? head - blocks
-                          : first_block,
+                          : from,
           .last = last    ? head
                   : first ? blocks
-                          : first_block + blocks - 1};
+                          : from + blocks - 1};
 }
 
 double along(double low, double high, double steps) { return high + (high - low) * steps; }
@@ -178,9 +184,9 @@ PipelineRun PipelineRunner::run(const PipelineSpec& spec, ScheduleKind schedule)
     PipelineSpec shorter = spec;
     shorter.share -= (whole - most) * spec.grains_per_micro_batch;
     run = simulate_all(shorter, schedule);
-    shorter.share -= most / 4 * spec.grains_per_micro_batch;
+    shorter.share -= kSlope * spec.grains_per_micro_batch;
     const PipelineRun before = simulate_all(shorter, schedule);
-    const double steps = static_cast<double>(whole - most) / static_cast<double>(most / 4);
+    const double steps = static_cast<double>(whole - most) / static_cast<double>(kSlope);
     for (size_t i = 0; i < stages; ++i) {
       run.ends[i] = along(before.ends[i], run.ends[i], steps);
       run.busy[i] = along(before.busy[i], run.busy[i], steps);
@@ -246,11 +252,11 @@ PipelineRunner::BytesByBlocks PipelineRunner::bytes_by_blocks(const PipelineSpec
   PipelineSpec shorter = spec;
   shorter.share = most * spec.grains_per_micro_batch;
   BytesByBlocks bytes = few_bytes_by_blocks(shorter, schedule, recompute);
-  shorter.share = (most - most / 4) * spec.grains_per_micro_batch;
+  shorter.share = (most - kSlope) * spec.grains_per_micro_batch;
   const BytesByBlocks& before = few_bytes_by_blocks(shorter, schedule, recompute);
   for (size_t n = 0; n < bytes.size(); ++n)
     for (size_t i = 0; i < bytes[n].size(); ++i)
-      bytes[n][i] += (bytes[n][i] - before[n][i]) * (whole - most) / (most / 4);
+      bytes[n][i] += (bytes[n][i] - before[n][i]) * (whole - most) / kSlope;
   return bytes;
 }
 

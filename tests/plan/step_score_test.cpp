@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <map>
+#include <cmath>
 
 #include "csrc/base/rng.h"
 #include "tests/support/brute_force_plans.h"
@@ -151,6 +151,32 @@ TEST(PipelineRunner, ALongShareFollowsTheLineOfShorterOnes) {
       EXPECT_NEAR(static_cast<double>(run.bytes[rank]),
                   static_cast<double>(cost.memory[rank].total()), 64);
   }
+}
+
+TEST(PipelineRunner, TablesSayOfEveryStageWhetherItsBlocksFit) {
+  int fits = 0, lacks = 0;
+  for (const int64_t mib : {180, 200, 230, 260, 300, 400}) {
+    PlanningCase made = three_stage_case();
+    for (DeviceProfile& device : made.cluster.devices) device.memory_bytes = mib << 20;
+    const CostModel model(made.recipe, made.cluster);
+    PipelineRunner runner(model, 1);
+    for (const ScheduleKind schedule : {ScheduleKind::kGPipe, ScheduleKind::k1F1B}) {
+      PipelineSpec spec{.ranks = {0, 1, 2}, .blocks = {}, .share = 5, .grains_per_micro_batch = 1};
+      const auto tables = runner.stage_tables(spec, schedule, PipelineRunner::Fill::kSeconds);
+      for (int middle = 1; middle <= 6; ++middle)
+        for (int first = 0; first + middle <= 6; ++first) {
+          spec.blocks = {first, middle, 6 - middle - first};
+          const PipelineRun run = runner.run(spec, schedule);
+          for (size_t i = 0; i < 3; ++i) {
+            const double seconds = tables[i][static_cast<size_t>(spec.blocks[i])];
+            EXPECT_EQ(std::isfinite(seconds), run.lacking[i] == 0) << mib << " MiB, stage " << i;
+            ++(run.lacking[i] == 0 ? fits : lacks);
+          }
+        }
+    }
+  }
+  EXPECT_GT(fits, 50);
+  EXPECT_GT(lacks, 50);
 }
 
 }  // namespace

@@ -94,20 +94,27 @@ PlanningCase random_small_case(uint64_t seed) {
   made.cluster.measured = measured_layers(made.recipe);
   const bool scarce = draw.chance(0.4);
   for (int64_t d = 0; d < devices; ++d) {
-    const bool like_the_last = d > 0 && draw.chance(0.3);
-    // 190 MiB are taken before the first parameter; 80 more hold a block or two.
-    const double mib = scarce ? draw.uniform(215, 420) : 4096;
-    DeviceProfile device = like_the_last ? made.cluster.devices.back()
-                                         : made_up_device("", draw.spread(0.5, 8),
-                                                          static_cast<int64_t>(mib * (1 << 20)));
-    device.id = "d" + std::to_string(d);
-    device.node = "n" + std::to_string(d / 2);
-    if (!like_the_last) {
+    // Alike devices are one entry, or two that happen to be alike.
+    if (d > 0 && draw.chance(0.3)) {
+      DeviceProfile& last = made.cluster.devices.back();
+      if (draw.chance(0.7)) {
+        ++last.count;
+        continue;
+      }
+      made.cluster.devices.push_back(last);
+      made.cluster.devices.back().count = 1;
+    } else {
+      // 190 MiB are taken before the first parameter; 80 more hold a block or two.
+      const double mib = scarce ? draw.uniform(215, 420) : 4096;
+      DeviceProfile device =
+          made_up_device("", draw.spread(0.5, 8), static_cast<int64_t>(mib * (1 << 20)));
       device.busy_watts = draw.uniform(50, 400);
       device.idle_watts = draw.uniform(5, 50);
       device.price_per_hour = draw.spread(0.1, 4);
+      made.cluster.devices.push_back(device);
     }
-    made.cluster.devices.push_back(device);
+    made.cluster.devices.back().id = "d" + std::to_string(d);
+    made.cluster.devices.back().node = "n" + std::to_string(d / 2);
   }
   link_all(made.cluster, draw.spread(1e-6, 2e-3), draw.spread(5e7, 2e10));
   for (LinkProfile& link : made.cluster.links) {
