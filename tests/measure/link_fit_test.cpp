@@ -46,6 +46,19 @@ TEST(LinkFit, IsNeverNegativeOrEndless) {
   EXPECT_LT(below.bytes_per_second, 1e9);
 }
 
+TEST(LinkFit, WhereMostMessagesWereHeldUpTheFastestCount) {
+  std::vector<LinkSample> samples;
+  for (const int64_t bytes : kSizes)
+    for (int i = 0; i < 9; ++i)
+      samples.push_back(
+          {.bytes = bytes,
+           .seconds = i < 6 ? 4e-3 - 1e-9 * static_cast<double>(bytes)  // a core was taken away
+                            : 1e-5 + static_cast<double>(bytes) / 1e9});
+  const LinkFit fit = fit_link(samples);
+  EXPECT_NEAR(fit.latency_seconds / 1e-5, 1, 0.05);
+  EXPECT_NEAR(fit.bytes_per_second / 1e9, 1, 0.05);
+}
+
 TEST(LinkFit, OneSizeIsNotEnough) {
   EXPECT_THROW(fit_link({{64, 1e-6}, {64, 2e-6}}), InternalError);
 }
