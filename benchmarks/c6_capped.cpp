@@ -19,6 +19,7 @@
 #include "comm/mpi.h"
 #include "csrc/base/clock.h"
 #include "csrc/base/errors.h"
+#include "csrc/base/log_file.h"
 #include "csrc/measure/bench.h"
 #include "csrc/plan/planner.h"
 #include "csrc/train/gather.h"
@@ -79,11 +80,11 @@ int run() {
   const double together = tokens_per_second(*world, recipe, best.plan);
   const double equal = tokens_per_second(*world, recipe, even_plan(recipe, world->size(), 1));
   if (world->rank() != 0) return 0;
-  nlohmann::json line = {{"alone", alone},
-                         {"together", together},
-                         {"equal_shares", equal},
-                         {"predicted", static_cast<double>(recipe.global_batch_tokens) /
-                                           best.cost.step_seconds}};
+  nlohmann::json line = {
+      {"alone", alone},
+      {"together", together},
+      {"equal_shares", equal},
+      {"predicted", static_cast<double>(recipe.global_batch_tokens) / best.cost.step_seconds}};
   for (const ReplicaPlan& replica : best.plan.replicas)
     line["plan"].push_back({{"stages", replica.stages.size()}, {"share", replica.share}});
   fmt::print("{}\n", line.dump());

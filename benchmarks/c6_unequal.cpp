@@ -22,6 +22,7 @@
 #include "comm/mpi.h"
 #include "csrc/base/clock.h"
 #include "csrc/base/errors.h"
+#include "csrc/base/log_file.h"
 #include "csrc/measure/bench.h"
 #include "csrc/plan/describe.h"
 #include "csrc/plan/planner.h"
@@ -138,10 +139,10 @@ void measure(Communicator& world, FileSystem& files, const std::vector<double>& 
   const double kente = measured_step(world, recipe, best.plan, *bench.imitation);
   const double equal_layers =
       measured_step(world, recipe, pipeline_plan(recipe, {1, 1, 1, 1}), *bench.imitation);
-  const double by_speed = measured_step(world, recipe, pipeline_plan(recipe, speeds),
-                                        *bench.imitation);
-  const double shares = measured_step(world, recipe, equal_shares(recipe, world.size()),
-                                      *bench.imitation);
+  const double by_speed =
+      measured_step(world, recipe, pipeline_plan(recipe, speeds), *bench.imitation);
+  const double shares =
+      measured_step(world, recipe, equal_shares(recipe, world.size()), *bench.imitation);
   double alone = 0;
   for (int rank = 0; rank < world.size(); ++rank) alone += model.alone_grains_per_second(rank);
   const double ideal = static_cast<double>(recipe.grains_per_step()) / alone;
@@ -156,7 +157,8 @@ void measure(Communicator& world, FileSystem& files, const std::vector<double>& 
     replicas += fmt::format("{}{} x{}", replicas.empty() ? "" : ", ", stages, replica.share);
   }
   fmt::print(
-      "| {} | {} | {} | {:.3f} | {:.3f} | {:+.1f} % | **{:.1f} %** | {:.1f} % | {:.1f} % | {:.1f} % "
+      "| {} | {} | {} | {:.3f} | {:.3f} | {:+.1f} % | **{:.1f} %** | {:.1f} % | {:.1f} % | {:.1f} "
+      "% "
       "| {:.2f} |\n",
       names, micro_batches, replicas, kente, best.cost.step_seconds,
       100 * (best.cost.step_seconds / kente - 1), 100 * ideal / kente, 100 * ideal / equal_layers,
@@ -173,8 +175,9 @@ void regret(Communicator& world, FileSystem& files) {
         "| speeds | m | measured steps of plans 1 to 5, s | regret |\n|---|---|---|---|\n");
   std::vector<double> regrets;
   const std::vector<std::pair<std::vector<double>, int64_t>> cases = {
-      {{1, 2, 4, 8}, 4}, {{1, 2, 4, 8}, 8}, {{1, 1, 1, 8}, 4}, {{1, 1, 1, 8}, 8}, {{1, 1, 4, 4}, 4},
-      {{2, 2, 3, 3}, 4}, {{1, 3, 5, 7}, 4}, {{4, 4, 4, 5}, 4}, {{1, 1, 1, 1}, 4}, {{8, 8, 1, 2}, 4}};
+      {{1, 2, 4, 8}, 4}, {{1, 2, 4, 8}, 8}, {{1, 1, 1, 8}, 4}, {{1, 1, 1, 8}, 8},
+      {{1, 1, 4, 4}, 4}, {{2, 2, 3, 3}, 4}, {{1, 3, 5, 7}, 4}, {{4, 4, 4, 5}, 4},
+      {{1, 1, 1, 1}, 4}, {{8, 8, 1, 2}, 4}};
   for (const auto& [speeds, m] : cases) {
     const Recipe recipe = tiny_recipe(m);
     BenchOptions bench;
@@ -196,7 +199,8 @@ void regret(Communicator& world, FileSystem& files) {
     std::string names, steps;
     for (const double speed : speeds)
       names += fmt::format("{}{:g}", names.empty() ? "" : ":", speed);
-    for (const double step : seconds) steps += fmt::format("{}{:.3f}", steps.empty() ? "" : ", ", step);
+    for (const double step : seconds)
+      steps += fmt::format("{}{:.3f}", steps.empty() ? "" : ", ", step);
     fmt::print("| {} | {} | {} | {:.1f} % |\n", names, m, steps, 100 * over);
     std::fflush(stdout);
   }
@@ -219,8 +223,10 @@ int run() {
         "layer's pass. A step has m micro-batches of 4 grains. eta: tokens/s over the sum of the "
         "four devices alone, each at its best micro-batch size. Plans are replicas of ranks: "
         "`0+1 x9` is a pipeline of ranks 0 and 1 with 9 grains. Steps are medians of {}.\n\n"
-        "| speeds | m | kente's plan | step, s | predicted, s | off | eta | eta, equal layers | eta, "
-        "layers by speed | eta, equal shares | planning, s |\n|---|---|---|---|---|---|---|---|---|---|"
+        "| speeds | m | kente's plan | step, s | predicted, s | off | eta | eta, equal layers | "
+        "eta, "
+        "layers by speed | eta, equal shares | planning, s "
+        "|\n|---|---|---|---|---|---|---|---|---|---|"
         "---|\n",
         kSteps);
   Errors errors;
