@@ -20,26 +20,15 @@
 #include "csrc/base/errors.h"
 #include "csrc/base/hash.h"
 #include "csrc/base/log_file.h"
-#include "csrc/config/imitation.h"
 #include "csrc/config/parse.h"
-#include "csrc/plan/describe.h"
 #include "csrc/train/gather.h"
 #include "csrc/train/generate.h"
 #include "csrc/train/recovery.h"
-#include "csrc/train/trainer.h"
 #include "launch/worker_bench.h"
+#include "launch/worker_train.h"
 
 namespace kente {
 namespace {
-
-struct TrainFlags {
-  std::string recipe, plan, data = "data", out, imitate;
-  std::vector<std::string> overrides;
-  int stages = 0;
-  bool resume = false, print_config = false, quiet = false;
-  int64_t checkpoint_every = -1, keep = 3;
-  double timeout = 600;
-};
 
 struct SampleFlags {
   std::string run, prompt;
@@ -113,30 +102,6 @@ class StopSignals {
   bool stopped_ = false;
 };
 
-Recipe choose_recipe(TrainFlags& flags) {
-  if (flags.recipe.empty()) {
-    if (!flags.resume || flags.out.empty())
-      throw UsageError("--recipe: missing; name one, or continue a run with --resume --out RUN");
-    flags.recipe = flags.out + "/recipe.textproto";
-  }
-  Recipe recipe = load_recipe(flags.recipe, flags.overrides);
-  if (flags.out.empty()) flags.out = "runs/" + recipe.name;
-  return recipe;
-}
-
-/// --plan FILE, else the plan the run had if it fits the ranks there are, else an even one.
-Plan choose_plan(const TrainFlags& flags, const Recipe& recipe, int ranks) {
-  if (!flags.plan.empty() && flags.plan != "even") return load_plan(flags.plan, recipe);
-  const std::string saved = flags.out + "/plan.textproto";
-  if (flags.plan.empty() && flags.stages == 0 && flags.resume && std::filesystem::exists(saved)) {
-    const Plan plan = load_plan(saved, recipe);
-    size_t named = 0;
-    for (const ReplicaPlan& replica : plan.replicas) named += replica.stages.size();
-    if (named == static_cast<size_t>(ranks)) return plan;
-  }
-  return flags.stages > 0 ? even_plan(recipe, ranks, flags.stages) : even_plan(recipe, ranks);
-}
-
 std::unique_ptr<Communicator> make_world(const Launched& launched,
                                          std::optional<MpiSession>& session) {
   if (!launched.by_mpirun) return make_single();
@@ -144,21 +109,14 @@ std::unique_ptr<Communicator> make_world(const Launched& launched,
   return session->world();
 }
 
-void print_result(const TrainFlags& flags, const TrainResult& result) {
-  if (result.step == result.resumed_from) {
-    std::printf("step %lld was the last one, nothing is left to train; parameters %s\n",
-                static_cast<long long>(result.step), result.parameters_sha256.c_str());
-  } else {
-    std::printf("step %lld, loss %.4f, parameters %s\n", static_cast<long long>(result.step),
-                static_cast<double>(result.loss), result.parameters_sha256.c_str());
-  }
-  if (result.stopped)
-    std::printf("stopped by order; continue with: kente train --resume --out %s\n",
-                flags.out.c_str());
+/// Limits on this process that people set, for what is measured under them.
+std::string own_limits() {
+  const char* limits = ::getenv("KENTE_THROTTLE");
+  return limits ? limits : "";
 }
 
-ExitStatus run_train(TrainFlags flags, const Launched& launched) {
-  const Recipe recipe = choose_recipe(flags);
+ExitStatus train_recipe(TrainFlags flags, const Launched& launched) {
+  const Recipe recipe = resolve_recipe(flags);
   if (flags.print_config) {
     if (launched.rank == 0) std::printf("%s", to_text(recipe).c_str());
     return ExitStatus::kDone;
@@ -166,48 +124,23 @@ ExitStatus run_train(TrainFlags flags, const Launched& launched) {
   StopSignals signals;
   std::optional<MpiSession> session;
   const std::unique_ptr<Communicator> world = make_world(launched, session);
-  TrainOptions options;
-  options.recipe = recipe;
-  options.plan = choose_plan(flags, recipe, world->size());
-  options.data_directory = flags.data;
-  options.run_directory = flags.out;
-  options.start = flags.resume ? StartMode::kResume : StartMode::kFresh;
-  options.checkpoint_every = flags.checkpoint_every >= 0 ? flags.checkpoint_every
-                                                         : std::max<int64_t>(1, recipe.steps / 10);
-  options.keep_checkpoints = flags.keep;
-  options.timeout_seconds = flags.timeout;
-  options.build_id = own_digest();
-  if (!flags.imitate.empty()) options.imitation = load_imitation(flags.imitate);
-  options.want_stop = [&signals] { return signals.pending(); };
-  if (!flags.quiet)
-    options.progress =
-        output_is_terminal(launched) ? Progress::Output::kTerminal : Progress::Output::kPipe;
-  if (world->rank() == 0 && !flags.quiet) {
-    const Mesh mesh = make_mesh(recipe, options.plan, world->size());
-    std::printf("%s\n", describe(recipe, options.plan, mesh).c_str());
-    std::fflush(stdout);
-  }
-  const auto files = posix_file_system();
-  files->make_directories(flags.out + "/logs");
-  std::array<char, 16> number{};
-  std::snprintf(number.data(), number.size(), "%04d", world->rank());
-  const auto log = open_log(flags.out + "/logs/rank-" + number.data() + ".log", world->rank());
-  const TrainResult result = train(options, *world, *files, *log);
-  if (world->rank() == 0) print_result(flags, result);
-  return result.stopped ? ExitStatus::kStopped : ExitStatus::kDone;
+  return run_train(flags, recipe,
+                   {.build_id = own_digest(),
+                    .limits = own_limits(),
+                    .terminal = output_is_terminal(launched),
+                    .want_stop = [&signals] { return signals.pending(); }},
+                   *world);
 }
 
 ExitStatus bench_or_compare(const BenchFlags& flags, const Launched& launched) {
   if (!flags.compare.empty())
     return launched.rank == 0 ? compare_clusters(flags) : ExitStatus::kDone;
-  const char* limits = ::getenv("KENTE_THROTTLE");
   std::optional<MpiSession> session;
   const std::unique_ptr<Communicator> world = make_world(launched, session);
-  return run_bench(flags,
-                   {.build_id = own_digest(),
-                    .limits = limits ? limits : "",
-                    .terminal = output_is_terminal(launched)},
-                   *world);
+  return run_bench(
+      flags,
+      {.build_id = own_digest(), .limits = own_limits(), .terminal = output_is_terminal(launched)},
+      *world);
 }
 
 ExitStatus run_sample(const SampleFlags& flags) {
@@ -228,29 +161,6 @@ ExitStatus run_sample(const SampleFlags& flags) {
       {"tokens", generate(recipe, parameters, std::move(prompt), flags.options)}};
   std::printf("%s\n", line.dump().c_str());
   return ExitStatus::kDone;
-}
-
-void add_train(CLI::App& app, TrainFlags& flags) {
-  app.add_option("--recipe", flags.recipe, "what to train (protobuf text)");
-  app.add_option("--plan", flags.plan, "who does what (protobuf text), or 'even'");
-  app.add_option("--data", flags.data, "where the recipe's sources are")->capture_default_str();
-  app.add_option("--out", flags.out, "run directory (default runs/<recipe>)");
-  app.add_option("--set", flags.overrides, "field=value: override a recipe field; repeatable")
-      ->take_all();
-  app.add_option("--stages", flags.stages, "pipeline length of the even plan")
-      ->check(CLI::Range(1, 1 << 20));
-  app.add_option("--checkpoint-every", flags.checkpoint_every,
-                 "steps between checkpoints; 0: only at the end (default: a tenth of the run)");
-  app.add_option("--keep", flags.keep, "checkpoints to keep")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 1 << 20));
-  app.add_option("--timeout", flags.timeout, "seconds after which a silent peer is lost")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  app.add_option("--imitate", flags.imitate, "devices that wait instead (protobuf text)");
-  app.add_flag("--resume", flags.resume, "continue from the newest complete checkpoint");
-  app.add_flag("--print-config", flags.print_config, "print the resolved recipe and leave");
-  app.add_flag("--quiet", flags.quiet, "no progress");
 }
 
 void add_sample(CLI::App& app, SampleFlags& flags) {
@@ -288,7 +198,7 @@ ExitStatus run(int argc, char** argv, const Launched& launched) {
   }
   make_bits_repeat();
   if (bench.parsed()) return bench_or_compare(bench_flags, launched);
-  return train.parsed() ? run_train(train_flags, launched) : run_sample(sample_flags);
+  return train.parsed() ? train_recipe(train_flags, launched) : run_sample(sample_flags);
 }
 
 }  // namespace

@@ -234,8 +234,9 @@ void Trainer::record(const StepReport& report, const std::optional<WatchedSteps>
 void Trainer::tell_drift(int64_t step, const WatchedSteps& watched) {
   directory_.write_measured_cluster(watched.corrected);
   if (!watched.drift) return;
-  event("drift", step, watched.drift->message);
-  progress_.note(fmt::format("step {}  {}", step, watched.drift->message));
+  const std::string advice = "; kente train --resume --replan plans with what was measured";
+  event("drift", step, watched.drift->message + advice);
+  progress_.note(fmt::format("step {}  {}{}", step, watched.drift->message, advice));
 }
 
 void Trainer::validate(int64_t step) {

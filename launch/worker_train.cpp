@@ -1,0 +1,147 @@
+#include "launch/worker_train.h"
+
+#include <CLI/CLI.hpp>
+#include <array>
+#include <cstdio>
+
+#include "comm/mpi.h"
+#include "csrc/base/file_system.h"
+#include "csrc/base/log_file.h"
+#include "csrc/config/imitation.h"
+#include "csrc/config/parse.h"
+#include "csrc/plan/describe.h"
+#include "csrc/plan/describe_choice.h"
+#include "csrc/train/trainer.h"
+#include "launch/choose_plan.h"
+
+namespace kente {
+namespace {
+
+void print_result(const TrainFlags& flags, const TrainResult& result) {
+  if (result.step == result.resumed_from) {
+    std::printf("step %lld was the last one, nothing is left to train; parameters %s\n",
+                static_cast<long long>(result.step), result.parameters_sha256.c_str());
+  } else {
+    std::printf("step %lld, loss %.4f, parameters %s\n", static_cast<long long>(result.step),
+                static_cast<double>(result.loss), result.parameters_sha256.c_str());
+  }
+  if (result.stopped)
+    std::printf("stopped by order; continue with: kente train --resume --out %s\n",
+                flags.out.c_str());
+}
+
+PlanRequest request_of(const TrainFlags& flags, const Recipe& recipe, const TrainProcess& process) {
+  PlanRequest request;
+  request.plan = flags.plan;
+  request.cluster = flags.cluster;
+  request.stages = flags.stages;
+  request.resume = flags.resume;
+  request.replan = flags.replan;
+  request.run_directory = flags.out;
+  request.bench.recipe = recipe;
+  request.bench.out_directory = flags.out;
+  if (!flags.imitate.empty()) request.bench.imitation = load_imitation(flags.imitate);
+  request.bench.build_id = process.build_id;
+  request.bench.mpi_version = mpi_library();
+  request.bench.limits = process.limits;
+  request.bench.timeout_seconds = flags.timeout;
+  return request;
+}
+
+/// Measuring takes a while: says what it is at.
+void show_measuring(const std::string& what, bool terminal) {
+  std::printf(terminal ? "\r\033[Kmeasuring: %s" : "measuring: %s\n", what.c_str());
+  std::fflush(stdout);
+}
+
+void print_plan(const Recipe& recipe, const ChosenPlan& chosen, int ranks) {
+  std::printf("%s\n", chosen.how.c_str());
+  if (chosen.cluster) {
+    const CostModel model(recipe, *chosen.cluster);
+    std::printf("%s\n", describe_cost(model, chosen.plan, predict(model, chosen.plan)).c_str());
+  } else {
+    std::printf("%s\n",
+                describe(recipe, chosen.plan, make_mesh(recipe, chosen.plan, ranks)).c_str());
+  }
+  std::fflush(stdout);
+}
+
+}  // namespace
+
+Recipe resolve_recipe(TrainFlags& flags) {
+  if (flags.recipe.empty()) {
+    if (!flags.resume || flags.out.empty())
+      throw UsageError("--recipe: missing; name one, or continue a run with --resume --out RUN");
+    flags.recipe = flags.out + "/recipe.textproto";
+  }
+  Recipe recipe = load_recipe(flags.recipe, flags.overrides);
+  if (flags.out.empty()) flags.out = "runs/" + recipe.name;
+  return recipe;
+}
+
+ExitStatus run_train(const TrainFlags& flags, const Recipe& recipe, const TrainProcess& process,
+                     Communicator& world) {
+  const bool tells = world.rank() == 0 && !flags.quiet;
+  const auto files = posix_file_system();
+  files->make_directories(flags.out + "/logs");
+  std::array<char, 16> number{};
+  std::snprintf(number.data(), number.size(), "%04d", world.rank());
+  const auto log = open_log(flags.out + "/logs/rank-" + number.data() + ".log", world.rank());
+  PlanRequest request = request_of(flags, recipe, process);
+  if (tells)
+    request.bench.progress = [&](const std::string& what) {
+      show_measuring(what, process.terminal);
+    };
+  const ChosenPlan chosen = choose_plan(request, world, *files, *log);
+  if (tells && process.terminal) std::printf("\r\033[K");
+  if (tells) print_plan(recipe, chosen, world.size());
+  TrainOptions options;
+  options.recipe = recipe;
+  options.plan = chosen.plan;
+  options.cluster = chosen.cluster;
+  options.data_directory = flags.data;
+  options.run_directory = flags.out;
+  options.start = flags.resume ? StartMode::kResume : StartMode::kFresh;
+  options.checkpoint_every = flags.checkpoint_every >= 0 ? flags.checkpoint_every
+                                                         : std::max<int64_t>(1, recipe.steps / 10);
+  options.keep_checkpoints = flags.keep;
+  options.timeout_seconds = flags.timeout;
+  options.build_id = process.build_id;
+  options.imitation = request.bench.imitation;
+  options.want_stop = process.want_stop;
+  if (!flags.quiet)
+    options.progress = process.terminal ? Progress::Output::kTerminal : Progress::Output::kPipe;
+  const TrainResult result = train(options, world, *files, *log);
+  if (world.rank() == 0) print_result(flags, result);
+  return result.stopped ? ExitStatus::kStopped : ExitStatus::kDone;
+}
+
+void add_train(CLI::App& app, TrainFlags& flags) {
+  app.add_option("--recipe", flags.recipe, "what to train (protobuf text)");
+  app.add_option("--plan", flags.plan,
+                 "who does what (protobuf text), or 'even'; without it the ranks are measured");
+  app.add_option("--cluster", flags.cluster,
+                 "profile that kente bench wrote: plan from it in place of measuring");
+  app.add_option("--data", flags.data, "where the recipe's sources are")->capture_default_str();
+  app.add_option("--out", flags.out, "run directory (default runs/<recipe>)");
+  app.add_option("--set", flags.overrides, "field=value: override a recipe field; repeatable")
+      ->take_all();
+  app.add_option("--stages", flags.stages, "pipeline length of the even plan")
+      ->check(CLI::Range(1, 1 << 20));
+  app.add_option("--checkpoint-every", flags.checkpoint_every,
+                 "steps between checkpoints; 0: only at the end (default: a tenth of the run)");
+  app.add_option("--keep", flags.keep, "checkpoints to keep")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 20));
+  app.add_option("--timeout", flags.timeout, "seconds after which a silent peer is lost")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  app.add_option("--imitate", flags.imitate, "devices that wait instead (protobuf text)");
+  app.add_flag("--resume", flags.resume, "continue from the newest complete checkpoint");
+  app.add_flag("--replan", flags.replan,
+               "with --resume: plan anew from what the run's steps measured");
+  app.add_flag("--print-config", flags.print_config, "print the resolved recipe and leave");
+  app.add_flag("--quiet", flags.quiet, "no progress");
+}
+
+}  // namespace kente

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "csrc/base/errors.h"
+#include "csrc/config/recipe.h"
+
+namespace CLI {
+class App;
+}
+
+namespace kente {
+
+struct TrainFlags {
+  std::string recipe, plan, cluster, data = "data", out, imitate;
+  std::vector<std::string> overrides;
+  int stages = 0;
+  bool resume = false, replan = false, print_config = false, quiet = false;
+  int64_t checkpoint_every = -1, keep = 3;
+  double timeout = 600;
+};
+
+void add_train(CLI::App& app, TrainFlags& flags);
+
+/// The recipe with its overrides; a resumed run's own when none is named. Fills in where the run
+/// goes.
+Recipe resolve_recipe(TrainFlags& flags);
+
+/// What main knows of this process.
+struct TrainProcess {
+  std::string build_id, limits;
+  bool terminal = false;            // people watch
+  std::function<bool()> want_stop;  // asked between steps
+};
+
+/// kente train: chooses a plan, trains, prints how it ended. A collective.
+ExitStatus run_train(const TrainFlags& flags, const Recipe& recipe, const TrainProcess& process,
+                     Communicator& world);
+
+}  // namespace kente
