@@ -36,7 +36,7 @@ constexpr double kLateShare = 0.02;   // of an imitation's time
 /// How thoroughly.
 struct Effort {
   double layer_seconds = 8, ceiling_seconds = 0.2;
-  int most_blocks = 2, fewest_rounds = 5, link_repeats = 7;
+  int most_blocks = 4, fewest_rounds = 5, link_repeats = 7;
   int64_t most_tokens = 2048, storage_bytes = 8 << 20;
 };
 
@@ -44,7 +44,7 @@ Effort effort_of(BenchMode mode) {
   if (mode == BenchMode::kQuick) return {};
   return {.layer_seconds = 90,
           .ceiling_seconds = 1,
-          .most_blocks = 4,
+          .most_blocks = 8,
           .fewest_rounds = 15,
           .link_repeats = 25,
           .most_tokens = 8192,
