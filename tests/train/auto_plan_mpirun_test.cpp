@@ -1,0 +1,147 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "csrc/config/cluster.h"
+#include "csrc/config/parse.h"
+#include "tests/support/processes.h"
+#include "tests/support/small_recipes.h"
+#include "tests/support/temporary_directory.h"
+#include "tests/support/train_on_threads.h"
+
+namespace kente {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+constexpr double kLimit = 120;  // seconds for one command
+
+/// kente train without --plan, under the real mpirun: two imitated ranks, the second three times as
+/// fast, so that noise of this machine is small beside what is measured.
+class AutoPlan : public testing::Test {
+ protected:
+  AutoPlan() {
+    recipe_ = small_recipe(ModelFamily::kGpt2);
+    recipe_.steps = 14;
+    recipe_.data.sources[0].digest =
+        write_learnable_source(directory_.path(), recipe_.model.vocab_size);
+    write("recipe.textproto", to_text(recipe_));
+    const std::string layer = "{ forward: 4e-3 backward_input: 4e-3 backward_weight: 4e-3 ";
+    const auto rank = [&](const std::string& more) {
+      return "rank { " + more + " embedding " + layer + "} block " + layer + "} head " + layer +
+             "loss: 4e-3 } } ";
+    };
+    write("imitation.textproto",
+          "version: 1 " + rank("kind: 'slow'") + rank("kind: 'fast' speed: 3"));
+  }
+
+  void write(const std::string& name, const std::string& text) {
+    std::ofstream(directory_ / name) << text;
+  }
+  std::string read(const std::string& name) {
+    std::stringstream text;
+    text << std::ifstream(directory_ / name).rdbuf();
+    return text.str();
+  }
+  std::string train(const std::string& run, const std::string& more = "") {
+    const CommandResult result =
+        run_command(mpirun(2) + " " + KENTE_BINARY_DIR + "/bin/kente train --recipe " +
+                        directory_ / "recipe.textproto" + " --data " + directory_.path() +
+                        " --imitate " + directory_ / "imitation.textproto" +
+                        " --checkpoint-every 0 --out " + directory_ / ("runs/" + run) + " " + more,
+                    kLimit);
+    EXPECT_EQ(result.status, 0) << result.output;
+    return result.output;
+  }
+  std::string digest(const std::string& run) {
+    const std::string events = read("runs/" + run + "/events.jsonl");
+    const size_t at = events.find("parameters_sha256 ");
+    return at == std::string::npos ? "" : events.substr(at + 18, 64);
+  }
+
+  TemporaryDirectory directory_;
+  Recipe recipe_;
+};
+
+TEST_F(AutoPlan, MeasuresPlansAndKeepsTheProfileForTheNextRun) {
+  EXPECT_THAT(train("first"), HasSubstr(", measured in "));
+  const Plan plan = load_plan(directory_ / "runs/first/plan.textproto", recipe_);
+  ASSERT_TRUE(plan.prediction);
+  // Whatever the shape, the fast rank does about three quarters: equal shares would take 16 / 2
+  // grains of the slow one's 0.08 s, proportional ones half of that.
+  EXPECT_LT(plan.prediction->step_seconds, 0.75 * 8 * (18 + 1) * 4e-3);
+  EXPECT_THAT(train("second"), HasSubstr("measured before"));
+  // The plan does not change the training.
+  train("even", "--plan even");
+  EXPECT_EQ(digest("first"), digest("even"));
+  EXPECT_EQ(digest("first").size(), 64u);
+}
+
+TEST_F(AutoPlan, PredictedStandsBesideMeasuredAndBothAgree) {
+  train("run");
+  double predicted = 0;
+  std::vector<double> seconds;
+  std::istringstream lines(read("runs/run/run.jsonl"));
+  for (std::string line; std::getline(lines, line);) {
+    const auto step = nlohmann::json::parse(line);
+    seconds.push_back(step["seconds"].get<double>());
+    if (!step.contains("ranks")) continue;
+    ASSERT_EQ(step["ranks"].size(), 2u);
+    predicted = step["predicted_seconds"].get<double>();
+    for (const auto& rank : step["ranks"])
+      EXPECT_GT(rank["predicted"]["forward"].get<double>(), 0) << line;
+  }
+  ASSERT_GT(predicted, 0);
+  // The median: this machine may be busy with other work and wake imitated devices late.
+  std::nth_element(seconds.begin(), seconds.begin() + 7, seconds.end());
+  EXPECT_NEAR(seconds[7] / predicted, 1, 0.3);
+}
+
+TEST_F(AutoPlan, AMisSetProfileIsNoticedAndTheRankNamed) {
+  train("right");
+  ClusterProfile wrong = load_cluster(directory_ / "runs/right/cluster.textproto", recipe_);
+  for (LayerCurve& curve : wrong.devices[1].curves)
+    for (LayerSeconds& at : curve.at) {
+      at.forward *= 2;
+      at.loss *= 2;
+      at.backward_input *= 2;
+      at.backward_weight *= 2;
+    }
+  write("wrong.textproto", to_text(wrong));
+  const std::string shown = train("wrong", "--cluster " + directory_ / "wrong.textproto");
+  EXPECT_THAT(read("runs/wrong/events.jsonl"), HasSubstr("\"event\":\"drift\""));
+  EXPECT_THAT(read("runs/wrong/events.jsonl"), HasSubstr("rank 1 (rank-1)"));
+  EXPECT_THAT(read("runs/wrong/report.html"), HasSubstr("rank 1 (rank-1)"));
+  EXPECT_THAT(shown, HasSubstr("--replan"));
+  // Planned anew from what the steps measured, the fast rank is as fast as it is.
+  EXPECT_THAT(train("wrong", "--resume --replan"),
+              HasSubstr("planned anew from what the run's steps measured"));
+  EXPECT_THAT(train("wrong", "--resume"), Not(HasSubstr("planned anew")));
+}
+
+TEST_F(AutoPlan, AProfileForOtherRanksOrLayersIsRefusedWithWhatToDo) {
+  train("run");
+  const auto refused = [&](int ranks, const std::string& more) {
+    return run_command(mpirun(ranks) + " " + KENTE_BINARY_DIR + "/bin/kente train --recipe " +
+                           directory_ / "recipe.textproto" + " --data " + directory_.path() +
+                           " --cluster " + directory_ / "runs/run/cluster.textproto" + " --out " +
+                           directory_ / "runs/refused" + " " + more,
+                       kLimit);
+  };
+  const CommandResult ranks = refused(1, "");
+  EXPECT_EQ(ranks.status, 2) << ranks.output;
+  EXPECT_THAT(ranks.output, HasSubstr("a profile of 2 ranks, but 1 were started"));
+  const CommandResult layers = refused(2, "--set model.vocab_size=128");
+  EXPECT_EQ(layers.status, 2) << layers.output;
+  EXPECT_THAT(layers.output, HasSubstr("measured.vocab_size is 96, the recipe's is 128"));
+}
+
+}  // namespace
+}  // namespace kente
