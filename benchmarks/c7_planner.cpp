@@ -31,7 +31,7 @@ void small_cases() {
   int64_t all_plans = 0;
   int nothing_fits = 0, wrong = 0;
   double brute_seconds = 0;
-  const PlanOptions options{.runners_up = 0};
+  const PlanOptions options{.sharding = Sharding::kNever, .runners_up = 0};
   for (uint64_t seed = 0; seed < kCases; ++seed) {
     const PlanningCase made = random_small_case(seed);
     const CostModel model(made.recipe, made.cluster);

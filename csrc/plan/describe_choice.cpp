@@ -104,7 +104,9 @@ std::string rows_of_ranks(const CostModel& model, const Plan& plan, const PlanCo
   }
   rows.insert(rows.end(), by_rank.begin(), by_rank.end());
   return table(rows, {1, 3}) + "  grains: micro-batches x grains of each" +
-         (recomputes ? "; +: runs its forward again to save memory\n" : "\n");
+         (recomputes ? "; +: runs its forward again to save memory\n" : "\n") +
+         (plan.shard_optimizer ? "  optimizer state is cut over the ranks that hold a layer\n"
+                               : "");
 }
 
 /// "12 fast", "3 fast + 2 slow": the devices of a pipeline, in order.

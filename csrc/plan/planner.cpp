@@ -9,6 +9,7 @@
 #include "csrc/config/parse.h"
 #include "csrc/plan/layout_search.h"
 #include "csrc/plan/nothing_fits.h"
+#include "csrc/plan/shard_choice.h"
 #include "csrc/plan/why_not.h"
 
 namespace kente {
@@ -80,17 +81,51 @@ std::vector<Candidate> search(const CostModel& model, const PlanOptions& options
   return candidates(model, finalists.ranked(), options.objective);
 }
 
-/// The best plan if memory were free, when it would be faster.
+/// Whether a plan of this value is worth more than the best so far.
+bool is_better(double value, const PlanResult& result) {
+  return result.finalists.empty() || value < result.finalists.front().value * (1 - 1e-6);
+}
+
+/// The best plan if memory were free, when it would be better.
 void add_too_big(const CostModel& model, const PlanOptions& options, PlanResult& result) {
   PlanOptions free = options;
   free.memory_use = std::numeric_limits<double>::infinity();
   free.runners_up = 0;
   for (Candidate& candidate : search(model, free, result.runs)) {
     const Candidate& winner = result.finalists.front();
-    if (candidate.value >= winner.value * (1 - 1e-6)) continue;
+    if (!is_better(candidate.value, result)) continue;
     candidate.why_not = why_not(model, candidate, winner, options);
     result.too_big.push_back(std::move(candidate));
   }
+}
+
+/// Better plans that fit once the optimizer state is sharded: searched as if every rank had what
+/// two, or four, equal holders of the whole model would save.
+void add_sharded(const CostModel& model, const PlanOptions& options, PlanResult& result) {
+  constexpr int64_t kMomentBytes = 8;
+  int64_t moments = 0;
+  for (const ParamGroup& group : model.layout()) moments += kMomentBytes * group.size;
+  for (const double saved : {0.5, 0.75}) {
+    ClusterProfile roomier = model.cluster();
+    for (DeviceProfile& device : roomier.devices)
+      device.memory_bytes +=
+          static_cast<int64_t>(saved * static_cast<double>(moments) / options.memory_use);
+    const CostModel with_room(model.recipe(), roomier);
+    for (Candidate& candidate : search(with_room, options, result.runs)) {
+      if (!is_better(candidate.value, result)) continue;
+      const std::optional<Plan> sharded =
+          shard_by_free_memory(model, candidate.plan, options.memory_use);
+      if (!sharded) continue;
+      candidate.plan = *sharded;
+      candidate.cost = predict(model, candidate.plan, Timeline::kLeftOut);
+      candidate.value = value_of(candidate.cost, options.objective);
+      candidate.plan.prediction = prediction_of(candidate.cost);
+      if (is_better(candidate.value, result))
+        result.finalists.insert(result.finalists.begin(), std::move(candidate));
+    }
+  }
+  const auto most = static_cast<size_t>(options.runners_up) + 1;
+  if (result.finalists.size() > most) result.finalists.resize(most);
 }
 
 }  // namespace
@@ -100,6 +135,8 @@ PlanResult make_plan(const CostModel& model, const PlanOptions& options) {
   check_objective(model.cluster(), options.objective);
   PlanResult result;
   result.finalists = search(model, options, result.runs);
+  const bool few = model.ranks().num_ranks() <= kMostRanksTwice;
+  if (few && options.sharding == Sharding::kAllowed) add_sharded(model, options, result);
   if (result.finalists.empty()) {
     result.nothing_fits = why_nothing_fits(model, options);
     return result;
@@ -107,8 +144,7 @@ PlanResult make_plan(const CostModel& model, const PlanOptions& options) {
   for (size_t i = 1; i < result.finalists.size(); ++i)
     result.finalists[i].why_not =
         why_not(model, result.finalists[i], result.finalists.front(), options);
-  if (options.runners_up > 0 && model.ranks().num_ranks() <= kMostRanksTwice)
-    add_too_big(model, options, result);
+  if (few && options.runners_up > 0) add_too_big(model, options, result);
   // What is written must be what is read: the parser checks every promise of a plan file.
   const Plan& winner = result.finalists.front().plan;
   KENTE_CHECK(parse_plan(to_text(winner), "plan", model.recipe()) == winner, "plan text differs");

@@ -11,10 +11,14 @@ namespace kente {
 /// What a plan is chosen by: seconds, joules or money of one step; every plan trains the same.
 enum class Objective { kTime, kEnergy, kMoney };
 
+/// Whether optimizer state may be cut over a layer's holders where it does not fit otherwise.
+enum class Sharding { kAllowed, kNever };
+
 struct PlanOptions {
   Objective objective = Objective::kTime;
   std::vector<ScheduleKind> schedules = {ScheduleKind::k1F1B, ScheduleKind::kGPipe};
   double memory_use = 0.95;  // of what a rank has free
+  Sharding sharding = Sharding::kAllowed;
   int runners_up = 5;
   int64_t most_layouts = 1200;  // up to so many ways to group ranks are all looked at
 };

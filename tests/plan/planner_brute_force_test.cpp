@@ -14,7 +14,7 @@ constexpr int kParts = 10;
 class PlannerAgainstAllPlans : public testing::TestWithParam<int> {};
 
 TEST_P(PlannerAgainstAllPlans, IsWithinAPercentOfTheBestInEveryRandomCase) {
-  const PlanOptions options{.runners_up = 0};
+  const PlanOptions options{.sharding = Sharding::kNever, .runners_up = 0};
   for (int seed = GetParam(); seed < kCases; seed += kParts) {
     const PlanningCase made = random_small_case(static_cast<uint64_t>(seed));
     const CostModel model(made.recipe, made.cluster);

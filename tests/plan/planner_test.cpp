@@ -10,6 +10,7 @@
 #include "csrc/plan/nothing_fits.h"
 #include "tests/support/brute_force_plans.h"
 #include "tests/support/random_clusters.h"
+#include "tests/support/small_recipes.h"
 
 namespace kente {
 namespace {
@@ -113,11 +114,38 @@ TEST(Planner, KeepsToTheMemoryItMayUse) {
   EXPECT_GT(bigger_was_faster, 0);
 }
 
+TEST(Planner, ShardsTheOptimizerWhereOnlyThatLetsReplicasFit) {
+  PlanningCase made = three_devices();
+  made.recipe.model.vocab_size = 50'000;
+  made.recipe.model.hidden_size = 256;
+  made.recipe.model.intermediate_size = 1024;
+  made.cluster.devices.resize(1);
+  made.cluster.devices[0].count = 2;
+  made.cluster.measured = measured_layers(made.recipe);
+  made.cluster.links.clear();
+  link_all(made.cluster, 1e-5, 1e12);
+  Plan replicas = plan_from_borders(
+      {{0, made.recipe.model.num_layers()}, {0, made.recipe.model.num_layers()}}, {4, 4});
+  const Mesh mesh = make_mesh(made.recipe, replicas, 2);
+  const MemoryPrediction needs = predict_memory(made.recipe, replicas, mesh).front();
+  // Room for a replica with three quarters of its moments.
+  const double room = static_cast<double>(needs.total() - needs.optimizer / 4);
+  made.cluster.devices[0].memory_bytes = static_cast<int64_t>(room / 0.95);
+  const CostModel model(made.recipe, made.cluster);
+  const Plan whole = make_plan(model, {.sharding = Sharding::kNever}).finalists.front().plan;
+  EXPECT_EQ(whole.replicas.size(), 1u);
+  const Candidate winner = make_plan(model, {}).finalists.front();
+  EXPECT_EQ(winner.plan.replicas.size(), 2u);
+  EXPECT_TRUE(winner.plan.shard_optimizer);
+  EXPECT_LT(static_cast<double>(winner.cost.memory[0].total()), room);
+  EXPECT_LT(winner.value, predict(model, whole).step_seconds);
+}
+
 TEST(Planner, WhatItSaysWouldFitDoesFit) {
   int explained = 0;
   for (uint64_t seed = 0; seed < 500 && explained < 8; ++seed) {
     PlanningCase made = random_small_case(seed);
-    const PlanOptions options{.runners_up = 0};
+    const PlanOptions options{.sharding = Sharding::kNever, .runners_up = 0};
     const CostModel model(made.recipe, made.cluster);
     const PlanResult result = make_plan(model, options);
     if (!result.finalists.empty()) continue;
