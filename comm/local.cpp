@@ -194,6 +194,7 @@ std::vector<std::unique_ptr<Communicator>> make_local(int ranks) {
   KENTE_CHECK(ranks >= 1, std::to_string(ranks) + " ranks");
   const auto world = std::make_shared<LocalWorld>(std::make_shared<LocalJob>(), ranks);
   std::vector<std::unique_ptr<Communicator>> communicators;
+  communicators.reserve(static_cast<size_t>(ranks));
   for (int rank = 0; rank < ranks; ++rank)
     communicators.push_back(std::make_unique<LocalCommunicator>(world, rank));
   return communicators;

@@ -105,7 +105,7 @@ std::shared_ptr<LocalRound> LocalWorld::join(int rank, const LocalRound::Signatu
   const int64_t number = next_round_[static_cast<size_t>(rank)]++;
   std::shared_ptr<LocalRound>& entry = rounds_[number];
   if (!entry) entry = std::make_shared<LocalRound>(signature, size_);
-  const std::shared_ptr<LocalRound> round = entry;
+  std::shared_ptr<LocalRound> round = entry;
   std::string mistake, lost;
   for (const LocalRound::Member& other : round->members) {
     if (!other.post) continue;

@@ -28,7 +28,7 @@ struct Options {
 };
 
 std::string checkpoint_directory(const std::string& run) {
-  const std::string directory = run + "/ckpt";
+  std::string directory = run + "/ckpt";
   if (!std::filesystem::is_directory(directory))
     throw UsageError(run + ": no ckpt/ in it; name the directory that `kente train` wrote");
   return directory;
@@ -67,10 +67,11 @@ int64_t age_seconds(const std::string& path) {
 }
 
 std::string age_text(int64_t seconds) {
-  if (seconds < 120) return std::to_string(seconds) + " s";
-  if (seconds < 120 * 60) return std::to_string(seconds / 60) + " min";
-  if (seconds < 48 * 3600) return std::to_string(seconds / 3600) + " h";
-  return std::to_string(seconds / 86400) + " d";
+  constexpr int64_t kMinute = 60, kHour = 60 * kMinute, kDay = 24 * kHour;
+  if (seconds < 2 * kMinute) return std::to_string(seconds) + " s";
+  if (seconds < 2 * kHour) return std::to_string(seconds / kMinute) + " min";
+  if (seconds < 2 * kDay) return std::to_string(seconds / kHour) + " h";
+  return std::to_string(seconds / kDay) + " d";
 }
 
 std::string state_text(const StepInventory& step) {

@@ -19,6 +19,7 @@ namespace {
 // Replaces this process. Under mpirun it keeps its rank: the environment and the descriptors stay.
 [[noreturn]] void become(const std::string& program, std::vector<std::string> words) {
   std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   ::execv(program.c_str(), argv.data());

@@ -155,6 +155,7 @@ std::string described(const Flags& flags) {
   ::sigprocmask(SIG_SETMASK, &mask, nullptr);
   std::vector<std::string> words = flags.command;
   std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   ::execvp(argv[0], argv.data());

@@ -42,7 +42,7 @@ class GroupBuilder {
     spec.init = init;
     spec.decay = decay;
     spec.offset = group_.size;
-    spec.init_stream = group_.index * 64 + static_cast<int64_t>(group_.params.size());
+    spec.init_stream = int64_t{group_.index} * 64 + static_cast<int64_t>(group_.params.size());
     group_.size += (spec.count + kBlockElements - 1) / kBlockElements * kBlockElements;
     group_.params.push_back(std::move(spec));
   }

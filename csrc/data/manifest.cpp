@@ -39,7 +39,7 @@ class Fields {
     return value.get<std::string>();
   }
   std::string digest(const std::string& name) const {
-    const std::string value = text(name);
+    std::string value = text(name);
     const auto hex = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
     if (value.size() != 64 || !std::all_of(value.begin(), value.end(), hex))
       fail(prefix_ + name, "is not 64 lower-case hex digits");
@@ -59,7 +59,7 @@ class Fields {
   }
   /// A file name: it becomes part of a path.
   std::string file_name(const std::string& name) const {
-    const std::string value = text(name);
+    std::string value = text(name);
     const auto allowed = [](char c) {
       return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
              c == '.' || c == '_' || c == '-';

@@ -54,6 +54,7 @@ LinkFit fit_busy_link(const std::vector<LinkSample>& samples, const LinkFit& idl
   const LinkFit free = fit_through(samples, kUndisturbed);
   if (free.bytes_per_second <= idle.bytes_per_second) return free;
   std::vector<double> latencies;
+  latencies.reserve(samples.size());
   for (const LinkSample& sample : samples)
     latencies.push_back(sample.seconds - static_cast<double>(sample.bytes) / idle.bytes_per_second);
   return {.latency_seconds = std::max(quantile(latencies, kUndisturbed), 0.0),

@@ -4,6 +4,7 @@
 #include <array>
 #include <map>
 #include <memory>
+#include <numeric>
 #include <utility>
 
 #include "csrc/base/clock.h"
@@ -187,8 +188,8 @@ double LinkBench::reduce_rate(Communicator& ranks, const std::vector<int>& membe
 std::vector<double> LinkBench::reduce_rates() {
   const auto& nodes = pairs_.by_node();
   std::vector<double> rates(nodes.size() + 1);
-  std::vector<int> all;
-  for (int rank = 0; rank < world_.size(); ++rank) all.push_back(rank);
+  std::vector<int> all(static_cast<size_t>(world_.size()));
+  std::iota(all.begin(), all.end(), 0);
   rates.back() = reduce_rate(world_, all);
   if (nodes.size() == 1) {
     rates.front() = rates.back();

@@ -177,7 +177,7 @@ void Chunk::backward_weight(int micro_batch, GradSink& sink) {
   state_->under_way.erase(micro_batch);
 }
 
-at::Tensor Chunk::evaluate(const MicroBatch& batch, at::Tensor input) {
+at::Tensor Chunk::evaluate(const MicroBatch& batch, const at::Tensor& input) {
   const at::AutoDispatchBelowADInplaceOrView no_autograd;
   at::Tensor x = state_->start(batch, input);
   for (const BlockLayer& block : state_->blocks) {
@@ -188,7 +188,7 @@ at::Tensor Chunk::evaluate(const MicroBatch& batch, at::Tensor input) {
   return state_->unflatten(batch, x);
 }
 
-LossSums Chunk::evaluate_loss(const MicroBatch& batch, at::Tensor input) {
+LossSums Chunk::evaluate_loss(const MicroBatch& batch, const at::Tensor& input) {
   const at::AutoDispatchBelowADInplaceOrView no_autograd;
   KENTE_CHECK(state_->head.has_value(), "no head in this chunk");
   LossSums sums = state_->head->evaluate_loss(batch, state_->flatten(batch, input));
@@ -198,7 +198,7 @@ LossSums Chunk::evaluate_loss(const MicroBatch& batch, at::Tensor input) {
   return sums;
 }
 
-at::Tensor Chunk::evaluate_logits(const MicroBatch& batch, at::Tensor input) {
+at::Tensor Chunk::evaluate_logits(const MicroBatch& batch, const at::Tensor& input) {
   const at::AutoDispatchBelowADInplaceOrView no_autograd;
   KENTE_CHECK(state_->head.has_value(), "no head in this chunk");
   const at::Tensor logits = state_->head->logits(state_->flatten(batch, input));

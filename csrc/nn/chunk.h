@@ -53,10 +53,10 @@ class Chunk {
 
   /// Forward only, keeps nothing. As forward(); for a chunk that ends with the head, evaluate_loss
   /// and evaluate_logits take the head's input.
-  at::Tensor evaluate(const MicroBatch& batch, at::Tensor input);
-  LossSums evaluate_loss(const MicroBatch& batch, at::Tensor input);
+  at::Tensor evaluate(const MicroBatch& batch, const at::Tensor& input);
+  LossSums evaluate_loss(const MicroBatch& batch, const at::Tensor& input);
   /// [samples, length, V] f32
-  at::Tensor evaluate_logits(const MicroBatch& batch, at::Tensor input);
+  at::Tensor evaluate_logits(const MicroBatch& batch, const at::Tensor& input);
 
   /// Called between layer operations; for Communicator::progress.
   void on_progress(std::function<void()> progress);

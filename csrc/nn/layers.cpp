@@ -35,7 +35,7 @@ EmbeddingLayer::EmbeddingLayer(const LayerContext& context)
 
 at::Tensor EmbeddingLayer::forward(const MicroBatch& batch) const {
   const int64_t rows = batch.samples * batch.length;
-  const at::Tensor x = embedding(tokens_, batch.plane(MicroBatch::kTokens), rows);
+  at::Tensor x = embedding(tokens_, batch.plane(MicroBatch::kTokens), rows);
   if (positions_.defined()) add_embedding(positions_, batch.plane(MicroBatch::kPositions), x);
   return x;
 }

@@ -138,6 +138,7 @@ std::vector<std::vector<int>> split_blocks(const Tables& seconds, int blocks, do
     if (found.size() > static_cast<size_t>(count)) found.pop_back();
   }
   std::vector<std::vector<int>> splits;
+  splits.reserve(found.size());
   for (const Split& split : found) splits.push_back(split.blocks);
   return splits;
 }

@@ -22,6 +22,7 @@ int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 std::vector<int64_t> share_out(int64_t grains, const std::vector<double>& speeds) {
   const double total = std::accumulate(speeds.begin(), speeds.end(), 0.0);
   std::vector<int64_t> shares;
+  shares.reserve(speeds.size());
   for (const double speed : speeds)
     shares.push_back(
         std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(grains) * speed / total)));
@@ -108,6 +109,7 @@ Plan even_plan(const Recipe& recipe, int ranks) {
   const auto replicas =
       static_cast<int>(std::min<int64_t>(std::max(1, ranks / 2), recipe.grains_per_step()));
   std::vector<int> lengths;
+  lengths.reserve(static_cast<size_t>(replicas));
   for (int r = 0; r < replicas; ++r)
     lengths.push_back(std::min(layers, ranks / replicas + (r < ranks % replicas ? 1 : 0)));
   return plan_of_lengths(recipe, lengths);

@@ -89,6 +89,7 @@ int count_pipelines(const Layout& layout) {
 
 std::vector<int> spares_of(const Layout& layout, const RankKinds& kinds) {
   std::vector<int> left;
+  left.reserve(static_cast<size_t>(kinds.size()));
   for (int kind = 0; kind < kinds.size(); ++kind) left.push_back(kinds.count(kind));
   for (const auto& [sequence, times] : layout)
     for (const int kind : sequence) left[static_cast<size_t>(kind)] -= times;

@@ -340,7 +340,6 @@ void LayoutScorer::improve_ways(Trial& trial) {
 /// Moves grains from the pipeline that ends last, one or a micro-batch at a time.
 void LayoutScorer::improve_shares(Trial& trial) {
   for (bool better = true; better;) {
-    better = false;
     size_t last = 0;
     for (size_t m = 1; m < trial.members.size(); ++m)
       if (trial.members[m].option->run.seconds() > trial.members[last].option->run.seconds())

@@ -293,11 +293,13 @@ std::vector<Trial> Finalists::ranked() const {
   for (const auto& [value, trial] : best_of_layouts())
     if (ranked.size() < keep_) ranked.push_back(*trial);
   std::vector<const Trial*> others;
-  for (const auto& [key, trial] : trials_)
+  for (const auto& entry : trials_) {
+    const Trial& trial = entry.second;
     if (std::none_of(ranked.begin(), ranked.end(), [&](const Trial& known) {
           return known.layout == trial.layout && known.schedule == trial.schedule;
         }))
       others.push_back(&trial);
+  }
   std::stable_sort(others.begin(), others.end(),
                    [](const Trial* a, const Trial* b) { return a->value < b->value; });
   for (const Trial* trial : others)

@@ -138,7 +138,6 @@ void PipelineCatalogue::improve(std::vector<PipelineOption>& found, PipelineSpec
   if (found.empty()) return;
   const size_t stages = spec.ranks.size();
   for (bool better = true; better;) {
-    better = false;
     const PipelineOption best = found.front();
     spec.grains_per_micro_batch = best.grains_per_micro_batch;
     const std::vector<double>& busy = best.run.busy;
@@ -203,7 +202,8 @@ const PipelineOption* PipelineCatalogue::aligned(const std::vector<int>& ranks, 
     for (const int64_t size : sizes_to_try(ranks, share, schedule)) {
       spec.grains_per_micro_batch = size;
       const auto tables = runner_.stage_tables(spec, schedule, PipelineRunner::Fill::kSeconds);
-      const auto count = static_cast<double>((share + size - 1) / size);
+      const int64_t micro_batches = (share + size - 1) / size;
+      const auto count = static_cast<double>(micro_batches);
       for (const std::vector<int>& blocks : split_blocks(tables, blocks_, count, 1, borders)) {
         spec.blocks = blocks;
         add(found, spec, schedule);
@@ -228,7 +228,8 @@ double PipelineCatalogue::seconds(const std::vector<int>& ranks, int64_t share,
 }
 
 double PipelineCatalogue::Pace::seconds(int64_t share) const {
-  return sum + static_cast<double>((share + grains - 1) / grains - 1) * dearest;
+  const int64_t micro_batches = (share + grains - 1) / grains;
+  return sum + static_cast<double>(micro_batches - 1) * dearest;
 }
 
 const std::vector<PipelineCatalogue::Pace>& PipelineCatalogue::paces(const std::vector<int>& ranks,
@@ -268,6 +269,7 @@ std::vector<int64_t> PipelineCatalogue::sizes_to_try(const std::vector<int>& ran
     if (pace.grains <= share) order.emplace_back(pace.seconds(share), pace.grains);
   std::sort(order.begin(), order.end());
   std::vector<int64_t> sizes;
+  sizes.reserve(order.size());
   for (const auto& [seconds, grains] : order) sizes.push_back(grains);
   return sizes;
 }

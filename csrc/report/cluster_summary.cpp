@@ -1,6 +1,7 @@
 #include "csrc/report/cluster_summary.h"
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "csrc/config/parse.h"
@@ -29,7 +30,8 @@ struct Values {
     if (of_ranks.empty()) return std::nullopt;
     std::vector<double> sorted = of_ranks;
     std::sort(sorted.begin(), sorted.end());
-    return sorted[static_cast<size_t>(share * static_cast<double>(sorted.size() - 1) + 0.5)];
+    const int64_t place = std::llround(share * static_cast<double>(sorted.size() - 1));
+    return sorted[static_cast<size_t>(place)];
   }
 };
 

@@ -74,6 +74,7 @@ std::string link_table(const ClusterProfile& cluster) {
     links.resize(kLinksShown);
   }
   std::vector<Row> rows;
+  rows.reserve(links.size());
   for (const LinkProfile& link : links)
     rows.push_back({link.from, link.to, time_text(link.latency_seconds),
                     rate_text(link.bytes_per_second, "B/s"), time_text(link.busy_latency_seconds),

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "csrc/report/number_text.h"
 
@@ -93,7 +94,7 @@ std::string text_chart(const std::vector<std::pair<double, double>>& points,
     const int across =
         static_cast<int>((x - first) / std::max(last - first, 1e-9) * (kColumns * 2 - 1));
     const double up = high > low ? (y - low) / (high - low) : 0.5;
-    const int down = static_cast<int>((1 - up) * (kLines * 4 - 1) + 0.5);
+    const int down = static_cast<int>(std::lround((1 - up) * (kLines * 4 - 1)));
     dots[static_cast<size_t>(down / 4)][static_cast<size_t>(across / 2)] |=
         kDot[static_cast<size_t>(down % 4)][static_cast<size_t>(across % 2)];
   }

@@ -170,11 +170,13 @@ void PipeRunner::forward(const Action& action) {
   if (mode_ == Mode::kTrain) {
     output = chunk(action.chunk).forward(action.micro_batch, fields, std::move(input));
   } else {
-    output = chunk(action.chunk).evaluate(fields, std::move(input));
-    // What the head itself starts from, for the Loss action.
-    if (head) inputs_[key(action)] = std::move(output);
+    output = chunk(action.chunk).evaluate(fields, input);
   }
-  if (head) return;
+  if (head) {
+    // What the head itself starts from, for the Loss action.
+    if (mode_ != Mode::kTrain) inputs_[key(action)] = std::move(output);
+    return;
+  }
   if (chunks_.contains(action.chunk + 1)) {
     inputs_[{action.chunk + 1, action.micro_batch}] = std::move(output);
   } else {

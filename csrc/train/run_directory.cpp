@@ -55,7 +55,7 @@ void RunDirectory::event(const std::string& json) {
 }
 
 std::string RunDirectory::write_report() {
-  const std::string path = directory_ + "/report.html";
+  std::string path = directory_ + "/report.html";
   write_text_file(files_, path, report_html(read_run(files_, directory_)));
   return path;
 }

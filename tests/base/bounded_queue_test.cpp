@@ -44,6 +44,7 @@ TEST(BoundedQueue, DeliversEveryItemOfManyProducersToManyConsumersOnce) {
   constexpr int kProducers = 3;
   constexpr int kItems = 2000;
   std::vector<std::thread> producers;
+  producers.reserve(kProducers);
   for (int p = 0; p < kProducers; ++p) {
     producers.emplace_back([&, p] {
       for (int i = 0; i < kItems; ++i) queue.push(p * kItems + i);
@@ -51,6 +52,7 @@ TEST(BoundedQueue, DeliversEveryItemOfManyProducersToManyConsumersOnce) {
   }
   std::vector<std::vector<int>> got(2);
   std::vector<std::thread> consumers;
+  consumers.reserve(got.size());
   for (std::vector<int>& mine : got) {
     consumers.emplace_back([&] {
       while (const std::optional<int> item = queue.pop()) mine.push_back(*item);
@@ -62,7 +64,7 @@ TEST(BoundedQueue, DeliversEveryItemOfManyProducersToManyConsumersOnce) {
   std::vector<int> all = got[0];
   all.insert(all.end(), got[1].begin(), got[1].end());
   std::sort(all.begin(), all.end());
-  std::vector<int> want(kProducers * kItems);
+  std::vector<int> want(size_t{kProducers} * kItems);
   std::iota(want.begin(), want.end(), 0);
   EXPECT_EQ(all, want);
 }

@@ -64,6 +64,7 @@ TEST(LogFile, KeepsLinesOfManyThreadsWhole) {
   const TemporaryDirectory directory;
   const auto log = open_log(directory / "log", 0);
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&] {
       for (int i = 0; i < 200; ++i) log->info("abcdefghijklmnopqrstuvwxyz");

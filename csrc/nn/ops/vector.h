@@ -12,7 +12,9 @@
 
 // The loops of csrc/nn/ops are compiled for three instruction sets and chosen when the program
 // starts. We contract nothing and fix the order of every sum, so all three give the same bits.
-#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+// clang-tidy reads these files too: clang cannot clone a template.
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && \
+    !defined(__clang__)
 #define KENTE_KERNEL __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define KENTE_KERNEL
