@@ -13,6 +13,9 @@ namespace {
 // Faster than any memory: what a fit through noise is cut to.
 constexpr double kMostBytesPerSecond = 1e13;
 constexpr double kUndisturbed = 0.25;
+// A link whose largest message is further off the line than that is no line: small messages pass in
+// a burst, or in buffers.
+constexpr double kBent = 0.25;
 
 /// Through what a share q of each size's samples are faster than.
 LinkFit fit_through(const std::vector<LinkSample>& samples, double q) {
@@ -38,6 +41,10 @@ LinkFit fit_through(const std::vector<LinkSample>& samples, double q) {
     latency = 0;
     slope = sxx > 0 ? sxt / sxx : 0;
   }
+  // Large messages are what a step waits for: the line then goes through the largest.
+  const auto most = static_cast<double>(by_size.rbegin()->first);
+  const double longest = std::max(quantile(by_size.rbegin()->second, q), 1e-9);
+  if (longest > (1 + kBent) * (latency + slope * most)) slope = (longest - latency) / most;
   const double rate = slope > 0 ? 1 / slope : kMostBytesPerSecond;
   return {.latency_seconds = latency, .bytes_per_second = std::min(rate, kMostBytesPerSecond)};
 }

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 
 #include "csrc/base/errors.h"
@@ -57,6 +58,20 @@ TEST(LinkFit, WhereMostMessagesWereHeldUpTheFastestCount) {
   const LinkFit fit = fit_link(samples);
   EXPECT_NEAR(fit.latency_seconds / 1e-5, 1, 0.05);
   EXPECT_NEAR(fit.bytes_per_second / 1e9, 1, 0.05);
+}
+
+/// A shaped link lets 64 KiB pass at once, as a bucket of tokens does.
+TEST(LinkFit, ALinkThatLetsBurstsPassIsAsFastAsForLargeMessages) {
+  std::vector<LinkSample> samples;
+  for (const int64_t bytes : kSizes)
+    for (int i = 0; i < 9; ++i)
+      samples.push_back(
+          {.bytes = bytes,
+           .seconds = 1e-5 + static_cast<double>(bytes) / 1e9 +
+                      static_cast<double>(std::max<int64_t>(0, bytes - 65536)) / 2.5e6});
+  const LinkFit fit = fit_link(samples);
+  EXPECT_NEAR(fit.bytes_per_second / 2.5e6, 1, 0.1);
+  EXPECT_LT(fit.latency_seconds, 1e-3);
 }
 
 TEST(LinkFit, OneSizeIsNotEnough) {
