@@ -80,7 +80,8 @@ Mixture::Location Mixture::locate(int64_t sample) const {
   const int64_t ordinal = period * quota + rank;
   const int64_t windows = windows_[static_cast<size_t>(source)];
   const int64_t epoch = ordinal / windows;
-  const auto stream = static_cast<uint64_t>(epoch * kPeriod + source);
+  // Unsigned: far out, after 2^52 epochs, it wraps around.
+  const uint64_t stream = static_cast<uint64_t>(epoch) * kPeriod + static_cast<uint64_t>(source);
   const uint64_t window =
       random_permutation(seed_, RngUse::kShuffle, stream, static_cast<uint64_t>(windows),
                          static_cast<uint64_t>(ordinal % windows));

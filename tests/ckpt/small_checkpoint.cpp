@@ -11,7 +11,7 @@
 
 namespace kente {
 
-SmallState::SmallState(std::vector<Entry> entries, int64_t step) {
+SmallState::SmallState(const std::vector<Entry>& entries, int64_t step) {
   for (const Entry& entry : entries) {
     std::vector<char> bytes(static_cast<size_t>(*checked_bytes(entry.shape, entry.dtype)));
     const uint64_t stream = xxh3_64(entry.name.data(), entry.name.size());

@@ -18,7 +18,7 @@ class SmallState {
     DType dtype;
     std::vector<int64_t> shape;
   };
-  SmallState(std::vector<Entry> entries, int64_t step);
+  SmallState(const std::vector<Entry>& entries, int64_t step);
 
   const std::vector<NamedTensor>& tensors() const { return tensors_; }
   std::vector<WantedTensor> wanted() const;

@@ -35,6 +35,7 @@ class ScriptedRequest : public Request {
 std::vector<std::unique_ptr<Request>> requests(Script& script,
                                                const std::vector<std::string>& names) {
   std::vector<std::unique_ptr<Request>> made;
+  made.reserve(names.size());
   for (const std::string& name : names)
     made.push_back(std::make_unique<ScriptedRequest>(script, name));
   return made;

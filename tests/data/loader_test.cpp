@@ -53,7 +53,7 @@ TEST_F(LoaderTest, UnevenSlicesTogetherAreTheStep) {
     joined.insert(joined.end(), batch.plane(MicroBatch::kTokens),
                   batch.plane(MicroBatch::kTokens) + batch.samples * batch.length);
   const int32_t* first = all[0].plane(MicroBatch::kTokens);
-  EXPECT_THAT(joined, testing::ElementsAreArray(first, first + 16 * 16));
+  EXPECT_THAT(joined, testing::ElementsAreArray(first, first + int64_t{16} * 16));
 }
 
 TEST_F(LoaderTest, CanBeDroppedWhileItReadsAhead) {
@@ -67,7 +67,7 @@ TEST_F(LoaderTest, WhatTheThreadMeetsIsThrownByNextAndStaysThrown) {
   const TrainingData data(recipe_, directory_.path());
   const std::string bin = directory_ / "test.train.bin";
   const int fd = ::open(bin.c_str(), O_WRONLY);
-  const std::vector<uint16_t> bad(9 * 201, 999);
+  const std::vector<uint16_t> bad(size_t{9} * 201, 999);
   ASSERT_GT(::pwrite(fd, bad.data(), 2 * bad.size(), 0), 0);
   ::close(fd);
   Loader loader(data, recipe_, {{.first_grain = 0, .grains = 8}}, 0);

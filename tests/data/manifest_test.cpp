@@ -93,7 +93,10 @@ TEST_F(Manifest, FieldsOfTheWrongKindAreNamed) {
       {"byte_trigram_bits_per_byte", 9},
       {"kente_source", true}};
   for (const auto& [field, value] : wrong)
-    EXPECT_THAT(refusal_after([&](auto& json) { json[field] = value; }), HasSubstr(field)) << value;
+    EXPECT_THAT(
+        refusal_after([&field = field, &value = value](auto& json) { json[field] = value; }),
+        HasSubstr(field))
+        << value;
   const std::vector<std::pair<std::string, nlohmann::json>> wrong_file = {
       {"name", "../../etc/passwd"},
       {"name", ".hidden"},
@@ -103,7 +106,8 @@ TEST_F(Manifest, FieldsOfTheWrongKindAreNamed) {
       {"bin_sha256", ""},
       {"idx_bytes", int64_t{1} << 51}};
   for (const auto& [field, value] : wrong_file)
-    EXPECT_THAT(refusal_after([&](auto& json) { json["train"][field] = value; }),
+    EXPECT_THAT(refusal_after(
+                    [&field = field, &value = value](auto& json) { json["train"][field] = value; }),
                 HasSubstr("train." + field))
         << value;
   for (const char* field : {"id", "train", "validation", "vocab_size", "kente_source", "origin"})

@@ -16,6 +16,16 @@ struct GoldenFile {
   std::string bytes;
   size_t data = 0;  // where tensor data starts
 
+  explicit GoldenFile(const std::string& path) : bytes(read_text_file(path, 4 << 20)) {
+    uint64_t header_bytes = 0;
+    if (bytes.size() < 8) throw std::runtime_error(path + ": too short");
+    std::memcpy(&header_bytes, bytes.data(), 8);
+    if (header_bytes > bytes.size() - 8) throw std::runtime_error(path + ": header length");
+    data = 8 + header_bytes;
+    header = json::parse(bytes.substr(8, header_bytes));
+    if (metadata("kente_golden") != 1) throw std::runtime_error(path + ": version");
+  }
+
   template <typename T>
   std::vector<T> read(const std::string& name, const char* dtype) const {
     const json& entry = header.at(name);
@@ -31,19 +41,6 @@ struct GoldenFile {
     return json::parse(header.at("__metadata__").at(key).get<std::string>());
   }
 };
-
-GoldenFile open_golden(const std::string& path) {
-  GoldenFile file;
-  file.bytes = read_text_file(path, 4 << 20);
-  uint64_t header_bytes = 0;
-  if (file.bytes.size() < 8) throw std::runtime_error(path + ": too short");
-  std::memcpy(&header_bytes, file.bytes.data(), 8);
-  if (header_bytes > file.bytes.size() - 8) throw std::runtime_error(path + ": header length");
-  file.data = 8 + header_bytes;
-  file.header = json::parse(file.bytes.substr(8, header_bytes));
-  if (file.metadata("kente_golden") != 1) throw std::runtime_error(path + ": version");
-  return file;
-}
 
 ModelConfig model_of(ModelFamily family, const json& fields) {
   ModelConfig model;
@@ -88,8 +85,7 @@ std::string file_name(ModelFamily family) {
 }  // namespace
 
 GoldenRun read_golden_run(ModelFamily family) {
-  const GoldenFile file =
-      open_golden(std::string(KENTE_SOURCE_DIR) + "/tests/golden/" + file_name(family));
+  const GoldenFile file(std::string(KENTE_SOURCE_DIR) + "/tests/golden/" + file_name(family));
   GoldenRun run;
   run.model = model_of(family, file.metadata("model"));
   run.optimizer = optimizer_of(file.metadata("optimizer"));

@@ -15,7 +15,7 @@ namespace {
 at::Tensor slow_attention(const at::Tensor& qkv, const AttentionHeads& h,
                           const std::vector<AttentionSegment>& segments) {
   const std::vector<double> x = values_of(qkv);
-  const at::Tensor result = zeros({qkv.size(0), h.heads * h.head_dim});
+  at::Tensor result = zeros({qkv.size(0), h.heads * h.head_dim});
   double* out = result.mutable_data_ptr<double>();
   const auto at = [&](int64_t row, int64_t head, int64_t i) {
     return x[static_cast<size_t>(row * h.width() + head * h.head_dim + i)];
