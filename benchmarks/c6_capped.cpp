@@ -27,7 +27,7 @@
 namespace kente {
 namespace {
 
-constexpr int kSteps = 5;
+constexpr int kSteps = 3;
 constexpr int64_t kGrains = 16;
 
 /// Tokens a second of the plan over a communicator; the slowest rank's clock.

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""C6, computing ranks: two ranks, one of them capped to 100, 50 and 25 % of its core; kente beside PyTorch DDP.
+"""C6, computing ranks: two ranks, one of them capped to a share of its core; kente beside PyTorch DDP.
 
-  .venv/bin/python benchmarks/c6_capped.py > benchmarks/results/c6_capped.md
+  .venv/bin/python benchmarks/c6_capped.py [CAP...] > benchmarks/results/c6_capped.md
 
+Caps are per cent of a core, 100 50 25 if none is named.
 Needs build/cpu (targets kente, kente-throttle, c6_capped) and launch/setup --peers. Each pair runs kente, then
 DDP, on the same machine minutes apart; the table shows medians over the pairs, and the least and the most.
 """
@@ -77,7 +78,8 @@ def processor() -> str:
 
 def main() -> None:
     rows = []
-    for cap in CAPS:
+    caps = [int(word) for word in sys.argv[1:]] or CAPS
+    for cap in caps:
         ours, theirs = [], []
         for pair in range(PAIRS):
             print(f"cap {cap} %, pair {pair + 1} of {PAIRS}", file=sys.stderr)
@@ -93,7 +95,8 @@ def main() -> None:
                      spread([a["together"] / b["together"] for a, b in zip(ours, theirs)])])
     versions = theirs[-1]
     print("# C6: two computing ranks, one capped\n")
-    print(f"`.venv/bin/python benchmarks/c6_capped.py`, {PAIRS} pairs of kente and DDP for each cap, on two cores "
+    command = " ".join(["benchmarks/c6_capped.py", *sys.argv[1:]])
+    print(f"`.venv/bin/python {command}`, {PAIRS} pairs of kente and DDP for each cap, on two cores "
           f"of {processor()}; torch {versions['torch']}, transformers {versions['transformers']}.\n")
     print("6.9M GPT-2 shape, fp32, 16 samples of 256 tokens a step, one thread a rank. Rank 1 gets the share of its "
           "core in the first column (`kente throttle`). eta: tokens/s of both over the sum of each alone, each side "

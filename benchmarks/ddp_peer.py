@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 import transformers
 
-STEPS = 5
+STEPS = 3
 SAMPLES = 16  # of the whole step
 LENGTH = 256
 

@@ -161,7 +161,7 @@ std::string plan_picture(const CostModel& model, const PlanResult& result, Objec
   const Recipe& recipe = model.recipe();
   const double tokens = static_cast<double>(recipe.global_batch_tokens);
   PlanPage page;
-  page.title = recipe.name + " on " + model.cluster().name;
+  page.title = "A plan for " + recipe.name;
   page.subtitle = "Bottleneck: " + cost.bottleneck;
   page.tiles = {{"step", seconds_words(cost.step_seconds), "predicted"},
                 {"tokens a second", count_text(tokens / cost.step_seconds),

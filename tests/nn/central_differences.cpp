@@ -36,7 +36,7 @@ void expect_gradient(const std::function<double()>& f, const at::Tensor& x,
   }
 }
 
-at::Tensor zeros(std::vector<int64_t> sizes) {
+at::Tensor zeros(const std::vector<int64_t>& sizes) {
   return at::zeros(sizes, at::TensorOptions().dtype(at::kDouble));
 }
 

@@ -11,7 +11,7 @@ namespace kente {
 double dot(const at::Tensor& a, const at::Tensor& b);
 
 /// Zeros [sizes] f64.
-at::Tensor zeros(std::vector<int64_t> sizes);
+at::Tensor zeros(const std::vector<int64_t>& sizes);
 
 /// Compares gradient with central differences of f at every element of x, both f64; f reads x.
 void expect_gradient(const std::function<double()>& f, const at::Tensor& x,
