@@ -82,6 +82,18 @@ double measured_step(Communicator& world, const Recipe& recipe, const Plan& plan
   return median_of(std::move(seconds));
 }
 
+/// What kente bench finds of the imitated ranks: all that the planner knows of them.
+ClusterProfile measured_cluster(Communicator& world, FileSystem& files, const Recipe& recipe,
+                                const Imitation& imitation) {
+  BenchOptions bench;
+  bench.recipe = recipe;
+  bench.imitation = imitation;
+  bench.out_directory = std::filesystem::temp_directory_path();
+  bench.build_id = "c6";
+  const auto log = null_log();
+  return measure_cluster(bench, world, files, *log).cluster;
+}
+
 /// One pipeline over all ranks; blocks in proportion to weights, at least one each.
 Plan pipeline_plan(const Recipe& recipe, const std::vector<double>& weights) {
   const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
@@ -116,37 +128,26 @@ Plan equal_shares(const Recipe& recipe, int ranks) {
   return plan;
 }
 
-struct Errors {
-  std::vector<double> all;
-};
-
 void measure(Communicator& world, FileSystem& files, const std::vector<double>& speeds,
-             int64_t micro_batches, Errors& errors) {
+             int64_t micro_batches, std::vector<double>& errors) {
   const Recipe recipe = tiny_recipe(micro_batches);
-  BenchOptions bench;
-  bench.recipe = recipe;
-  bench.imitation = imitated(speeds);
-  bench.out_directory = std::filesystem::temp_directory_path();
-  bench.build_id = "c6";
-  const auto log = null_log();
-  const Measurement measured = measure_cluster(bench, world, files, *log);
-  const CostModel model(recipe, measured.cluster);
+  const Imitation imitation = imitated(speeds);
+  const ClusterProfile cluster = measured_cluster(world, files, recipe, imitation);
+  const CostModel model(recipe, cluster);
   const int64_t begin = now_ns();
   const PlanResult planned = make_plan(model, {});
   const double planning = static_cast<double>(now_ns() - begin) * 1e-9;
   if (planned.finalists.empty()) throw InternalError(planned.nothing_fits);
   const Candidate& best = planned.finalists.front();
-  const double kente = measured_step(world, recipe, best.plan, *bench.imitation);
+  const double kente = measured_step(world, recipe, best.plan, imitation);
   const double equal_layers =
-      measured_step(world, recipe, pipeline_plan(recipe, {1, 1, 1, 1}), *bench.imitation);
-  const double by_speed =
-      measured_step(world, recipe, pipeline_plan(recipe, speeds), *bench.imitation);
-  const double shares =
-      measured_step(world, recipe, equal_shares(recipe, world.size()), *bench.imitation);
+      measured_step(world, recipe, pipeline_plan(recipe, {1, 1, 1, 1}), imitation);
+  const double by_speed = measured_step(world, recipe, pipeline_plan(recipe, speeds), imitation);
+  const double shares = measured_step(world, recipe, equal_shares(recipe, world.size()), imitation);
   double alone = 0;
   for (int rank = 0; rank < world.size(); ++rank) alone += model.alone_grains_per_second(rank);
   const double ideal = static_cast<double>(recipe.grains_per_step()) / alone;
-  errors.all.push_back(std::abs(best.cost.step_seconds / kente - 1));
+  errors.push_back(std::abs(best.cost.step_seconds / kente - 1));
   if (world.rank() != 0) return;
   std::string names, replicas;
   for (const double speed : speeds) names += fmt::format("{}{:g}", names.empty() ? "" : ":", speed);
@@ -180,19 +181,14 @@ void regret(Communicator& world, FileSystem& files) {
       {{1, 1, 1, 1}, 4}, {{8, 8, 1, 2}, 4}};
   for (const auto& [speeds, m] : cases) {
     const Recipe recipe = tiny_recipe(m);
-    BenchOptions bench;
-    bench.recipe = recipe;
-    bench.imitation = imitated(speeds);
-    bench.out_directory = std::filesystem::temp_directory_path();
-    bench.build_id = "c6";
-    const auto log = null_log();
-    const Measurement measured = measure_cluster(bench, world, files, *log);
+    const Imitation imitation = imitated(speeds);
+    const ClusterProfile cluster = measured_cluster(world, files, recipe, imitation);
     PlanOptions options;
     options.runners_up = 4;
-    const PlanResult planned = make_plan(CostModel(recipe, measured.cluster), options);
+    const PlanResult planned = make_plan(CostModel(recipe, cluster), options);
     std::vector<double> seconds;
     for (const Candidate& candidate : planned.finalists)
-      seconds.push_back(measured_step(world, recipe, candidate.plan, *bench.imitation));
+      seconds.push_back(measured_step(world, recipe, candidate.plan, imitation));
     const double over = seconds.front() / *std::min_element(seconds.begin(), seconds.end()) - 1;
     regrets.push_back(over);
     if (world.rank() != 0) continue;
@@ -229,14 +225,13 @@ int run() {
         "|\n|---|---|---|---|---|---|---|---|---|---|"
         "---|\n",
         kSteps);
-  Errors errors;
+  std::vector<double> errors;
   for (const std::vector<double>& speeds :
        {std::vector<double>{1, 2, 4, 8}, std::vector<double>{1, 1, 1, 8}})
     for (const int64_t m : {4, 8, 16, 32}) measure(*world, *files, speeds, m, errors);
   if (world->rank() == 0)
     fmt::print("\nPredicted against measured step: median error {:.1f} %, worst {:.1f} %.\n",
-               100 * median_of(errors.all),
-               100 * *std::max_element(errors.all.begin(), errors.all.end()));
+               100 * median_of(errors), 100 * *std::max_element(errors.begin(), errors.end()));
   regret(*world, *files);
   return 0;
 }
