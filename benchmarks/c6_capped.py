@@ -5,7 +5,8 @@
 
 Caps are per cent of a core, 100 50 25 if none is named.
 Needs build/cpu (targets kente, kente-throttle, c6_capped) and launch/setup --peers. Each pair runs kente, then
-DDP, on the same machine minutes apart; the table shows medians over the pairs, and the least and the most.
+DDP, on the same machine minutes apart, and each side takes its own steps alone and together in turn; the table
+shows medians over the pairs, and the least and the most.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import sys
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 BIN = PROJECT / "build" / "cpu" / "bin"
-PAIRS = 5
+PAIRS = 3
 CAPS = (100, 50, 25)
 
 
@@ -98,9 +99,9 @@ def main() -> None:
     command = " ".join(["benchmarks/c6_capped.py", *sys.argv[1:]])
     print(f"`.venv/bin/python {command}`, {PAIRS} pairs of kente and DDP for each cap, on two cores "
           f"of {processor()}; torch {versions['torch']}, transformers {versions['transformers']}.\n")
-    print("6.9M GPT-2 shape, fp32, 16 samples of 256 tokens a step, one thread a rank. Rank 1 gets the share of its "
+    print("6.9M GPT-2 shape, fp32, 32 samples of 128 tokens a step, one thread a rank. Rank 1 gets the share of its "
           "core in the first column (`kente throttle`). eta: tokens/s of both over the sum of each alone, each side "
-          "with its own code; medians, least and most. kente planned from its own measurement, nothing set by hand.\n")
+          "with its own code, three times two steps of each in turn, the second one counted; medians, least and most. kente planned from its own measurement, nothing set by hand.\n")
     print("| rank 1's core | kente's shares | eta kente, % | predicted off by, % | eta kente, equal shares, % "
           "| eta DDP, % | tokens/s, kente over DDP |")
     print("|---|---|---|---|---|---|---|")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """PyTorch DDP (gloo) on the 6.9M GPT-2 shape: the peer of C6. Started twice by benchmarks/c6_capped.py, with
 RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT set. Rank 0 prints one line of JSON: tokens/s of each rank alone
-and of both together.
+and of both together, steps of each in turn, because the machine's own speed drifts.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import torch
 import torch.distributed as dist
 import transformers
 
-STEPS = 3
-SAMPLES = 16  # of the whole step
-LENGTH = 256
+ROUNDS = 3
+SAMPLES = 32  # of the whole step
+LENGTH = 128
 
 
 def build() -> torch.nn.Module:
@@ -27,20 +27,29 @@ def build() -> torch.nn.Module:
     return transformers.GPT2LMHeadModel(config)
 
 
-def tokens_per_second(net: torch.nn.Module, samples: int, ranks: int) -> float:
-    optimizer = torch.optim.AdamW(net.parameters(), lr=3e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
-    tokens = torch.randint(0, 8192, (samples, LENGTH))
-    seconds = []
-    for step in range(-1, STEPS):
+class Contender:
+    """A model and its optimizer; of two steps the first wakes the core and fills the caches, and is not counted."""
+
+    def __init__(self, net: torch.nn.Module, samples: int) -> None:
+        self.net = net
+        self.optimizer = torch.optim.AdamW(net.parameters(), lr=3e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
+        self.tokens = torch.randint(0, 8192, (samples, LENGTH))
+        self.seconds: list[float] = []
+
+    def run(self) -> None:
+        self.step()
+        self.seconds.append(self.step())
+
+    def step(self) -> float:
         began = time.perf_counter()
-        loss = net(input_ids=tokens, labels=tokens).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        if step >= 0:
-            seconds.append(time.perf_counter() - began)
-    return samples * ranks * LENGTH / statistics.median(seconds)
+        self.net(input_ids=self.tokens, labels=self.tokens).loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return time.perf_counter() - began
+
+    def tokens_per_second(self) -> float:
+        return SAMPLES * LENGTH / statistics.median(self.seconds)
 
 
 def main() -> None:
@@ -48,18 +57,22 @@ def main() -> None:
     torch.set_flush_denormal(True)
     dist.init_process_group("gloo")
     rank, size = dist.get_rank(), dist.get_world_size()
-    alone = torch.zeros(size, dtype=torch.float64)
-    for who in range(size):
+    alone = Contender(build(), SAMPLES)
+    together = Contender(torch.nn.parallel.DistributedDataParallel(build()), SAMPLES // size)
+    for _ in range(ROUNDS):
+        for who in range(size):
+            dist.barrier()
+            if who == rank:
+                alone.run()
         dist.barrier()
-        if who == rank:
-            alone[who] = tokens_per_second(build(), SAMPLES, 1)
-    dist.barrier()
-    dist.all_reduce(alone)
-    net = torch.nn.parallel.DistributedDataParallel(build())
-    together = torch.tensor([tokens_per_second(net, SAMPLES // size, size)], dtype=torch.float64)
-    dist.all_reduce(together, op=dist.ReduceOp.MIN)
+        together.run()
+    rates = torch.zeros(size, dtype=torch.float64)
+    rates[rank] = alone.tokens_per_second()
+    dist.all_reduce(rates)
+    both = torch.tensor([together.tokens_per_second()], dtype=torch.float64)
+    dist.all_reduce(both, op=dist.ReduceOp.MIN)
     if rank == 0:
-        print(json.dumps({"alone": alone.tolist(), "together": together.item(),
+        print(json.dumps({"alone": rates.tolist(), "together": both.item(),
                           "torch": torch.__version__, "transformers": transformers.__version__}), flush=True)
     dist.destroy_process_group()
 
