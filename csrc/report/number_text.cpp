@@ -49,7 +49,7 @@ std::string duration_text(double seconds) {
   if (!std::isfinite(seconds)) return kNothing;
   if (seconds < 1) return fixed_text(seconds * 1000, seconds < 0.1 ? 1 : 0) + " ms";
   if (seconds < 59.95) return fixed_text(seconds, 1) + " s";
-  const auto whole = static_cast<int64_t>(std::min(seconds, 1e15) + 0.5);
+  const int64_t whole = std::llround(std::min(seconds, 1e15));
   const auto two = [](int64_t value) { return (value < 10 ? "0" : "") + std::to_string(value); };
   if (whole < 3600) return std::to_string(whole / 60) + " min " + two(whole % 60) + " s";
   return std::to_string(whole / 3600) + " h " + two(whole / 60 % 60) + " min";

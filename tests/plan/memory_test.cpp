@@ -76,7 +76,7 @@ TEST(Memory, BothEndsOfATiedPipelineHoldTheTableTheMiddleDoesNot) {
       predict(recipe, plan_from_borders({{0, 1, 5, 6}}, {4}), 3);
   const std::vector<ParamGroup> layout = model_layout(recipe.model);
   EXPECT_EQ(memory[0].parameters, 4 * (layout[0].size + layout[6].size));
-  EXPECT_EQ(memory[1].parameters, 4 * 4 * layout[1].size);
+  EXPECT_EQ(memory[1].parameters, int64_t{4} * 4 * layout[1].size);
   EXPECT_EQ(memory[2].parameters, 4 * (layout[5].size + layout[6].size));
 }
 
@@ -125,7 +125,7 @@ TEST(Memory, Gpt2_124mOnOneRankIsWhatWasMeasured) {
                   .initializer_range = 0.02};
   recipe.sequence_length = 256;
   recipe.grain_samples = 4;
-  recipe.global_batch_tokens = 4 * 1024;
+  recipe.global_batch_tokens = int64_t{4} * 1024;
   recipe.numerics.reduction = Reduction::kFast;
   Plan plan = plan_from_borders({{0, 14}}, {4});
   constexpr double kMib = 1 << 20;

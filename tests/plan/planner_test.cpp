@@ -129,7 +129,8 @@ TEST(Planner, ShardsTheOptimizerWhereOnlyThatLetsReplicasFit) {
   const Mesh mesh = make_mesh(made.recipe, replicas, 2);
   const MemoryPrediction needs = predict_memory(made.recipe, replicas, mesh).front();
   // Room for a replica with three quarters of its moments.
-  const double room = static_cast<double>(needs.total() - needs.optimizer / 4);
+  const double room =
+      static_cast<double>(needs.total()) - 0.25 * static_cast<double>(needs.optimizer);
   made.cluster.devices[0].memory_bytes = static_cast<int64_t>(room / 0.95);
   const CostModel model(made.recipe, made.cluster);
   const Plan whole = make_plan(model, {.sharding = Sharding::kNever}).finalists.front().plan;

@@ -88,7 +88,7 @@ void for_small_meshes(const std::function<void(const Mesh&, const std::string& n
           for (int r = 0; r < replicas; ++r) {
             const int length = (stages + 2 * r - 1) % 5 + 1;
             borders.push_back(uneven_borders(7, length, 10 * r + variant));
-            shares.push_back((share + 3 * r - 1) % 9 + 1);
+            shares.push_back((share + int64_t{3} * r - 1) % 9 + 1);
             ranks += length;
             grains += shares.back();
           }

@@ -178,6 +178,7 @@ TEST(Comparison, TakesTheNewestPlansStepsAndTheLastRanks) {
 
 TEST(ThinOut, KeepsEndsAndExtremes) {
   std::vector<std::pair<double, double>> points;
+  points.reserve(100000);
   for (int i = 0; i < 100000; ++i) points.emplace_back(i, i == 77777 ? 1000 : i % 10);
   const auto kept = thin_out(points, 300);
   EXPECT_LE(kept.size(), 602u);

@@ -29,7 +29,7 @@ Recipe small_recipe(ModelFamily family) {
   recipe.numerics.reduction = Reduction::kExact;
   recipe.steps = 30;
   recipe.sequence_length = 16;
-  recipe.global_batch_tokens = 16 * 16;
+  recipe.global_batch_tokens = int64_t{16} * 16;
   recipe.grain_samples = 1;
   recipe.seed = 1;
   return recipe;

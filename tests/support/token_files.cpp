@@ -100,7 +100,7 @@ std::string write_source(const std::string& directory, const std::string& id,
       "\"origin\":\"made by a test\",\"title\":\"Test text\",\"tokenizer_sha256\":\"" +
       std::string(64, '0') + "\",\"train\":" + train_json + ",\"validation\":" + validation_json +
       ",\"vocab_size\":" + std::to_string(vocab_size) + "}";
-  const std::string digest = sha256_hex(head + tail);
+  std::string digest = sha256_hex(head + tail);
   write_bytes(directory + "/" + id + ".manifest.json",
               head + "\"digest\":\"" + digest + "\"," + tail);
   return digest;

@@ -32,6 +32,7 @@ ThreadedRun train_on_threads(const ThreadedOptions& options, int ranks) {
   ThreadedRun run;
   std::vector<std::exception_ptr> failures(static_cast<size_t>(ranks));
   std::vector<std::thread> threads;
+  threads.reserve(worlds.size());
   for (int rank = 0; rank < ranks; ++rank)
     threads.emplace_back([&, rank] {
       const auto index = static_cast<size_t>(rank);

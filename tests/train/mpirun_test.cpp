@@ -26,7 +26,7 @@ class Mpirun : public testing::Test {
     recipe_.model.hidden_size = 64;
     recipe_.model.intermediate_size = 256;
     recipe_.model.max_position_embeddings = recipe_.sequence_length = 64;
-    recipe_.global_batch_tokens = 16 * 64;
+    recipe_.global_batch_tokens = int64_t{16} * 64;
     recipe_.optimizer.clip_norm = 0.5;
     recipe_.data.sources[0].digest =
         write_learnable_source(directory_.path(), recipe_.model.vocab_size);

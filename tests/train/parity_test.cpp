@@ -46,6 +46,7 @@ std::vector<StepReport> train_golden(const GoldenRun& golden, const Recipe& reci
   auto worlds = make_local(ranks);
   std::vector<StepReport> reports;
   std::vector<std::thread> threads;
+  threads.reserve(worlds.size());
   for (int rank = 0; rank < ranks; ++rank)
     threads.emplace_back([&, rank] {
       Communicator& world = *worlds[static_cast<size_t>(rank)];
