@@ -157,7 +157,7 @@ ExitStatus run_sample(const SampleFlags& flags) {
   for (const auto& token : CLI::detail::split(flags.prompt, ' '))
     if (!token.empty()) prompt.push_back(std::stoi(token));
   const nlohmann::json line = {
-      {"step", restored->step},
+      {"step", restored->moment.step},
       {"tokens", generate(recipe, parameters, std::move(prompt), flags.options)}};
   std::printf("%s\n", line.dump().c_str());
   return ExitStatus::kDone;

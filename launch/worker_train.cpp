@@ -105,6 +105,7 @@ ExitStatus run_train(const TrainFlags& flags, const Recipe& recipe, const TrainP
   options.checkpoint_every = flags.checkpoint_every >= 0 ? flags.checkpoint_every
                                                          : std::max<int64_t>(1, recipe.steps / 10);
   options.keep_checkpoints = flags.keep;
+  options.check_replicas_every = flags.check_replicas_every;
   options.timeout_seconds = flags.timeout;
   options.build_id = process.build_id;
   options.imitation = request.bench.imitation;
@@ -129,10 +130,15 @@ void add_train(CLI::App& app, TrainFlags& flags) {
   app.add_option("--stages", flags.stages, "pipeline length of the even plan")
       ->check(CLI::Range(1, 1 << 20));
   app.add_option("--checkpoint-every", flags.checkpoint_every,
-                 "steps between checkpoints; 0: only at the end (default: a tenth of the run)");
+                 "steps between checkpoints; 0: only at the end and where the guards want one "
+                 "(default: a tenth of the run)");
   app.add_option("--keep", flags.keep, "checkpoints to keep")
       ->capture_default_str()
       ->check(CLI::Range(1, 1 << 20));
+  app.add_option("--check-replicas-every", flags.check_replicas_every,
+                 "steps between comparisons of the bits that several ranks hold; 0: never")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
   app.add_option("--timeout", flags.timeout, "seconds after which a silent peer is lost")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);

@@ -20,7 +20,7 @@ struct TrainFlags {
   std::vector<std::string> overrides;
   int stages = 0;
   bool resume = false, replan = false, print_config = false, quiet = false;
-  int64_t checkpoint_every = -1, keep = 3;
+  int64_t checkpoint_every = -1, keep = 3, check_replicas_every = 50;
   double timeout = 600;
 };
 

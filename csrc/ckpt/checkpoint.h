@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -90,10 +91,13 @@ void write_manifest(FileSystem& files, const std::string& directory, const std::
 void commit(FileSystem& files, const std::string& directory, const std::string& id, int64_t step);
 /// Removes what attempts left behind. Nobody may be writing.
 void remove_leftovers(FileSystem& files, const std::string& directory);
-/// Keeps the newest keep (>= 1) sound steps and everything newer than the oldest of them; removes
-/// the rest. Sound: the manifest's digest holds and no shard that belongs here is missing or of the
-/// wrong size. Call it when the newest step is committed on every node.
-void retain(FileSystem& files, const std::string& directory, int64_t keep);
+/// Keeps the newest keep (>= 1) sound steps, everything newer than the oldest of them, and the
+/// steps in also; removes the rest. Sound: the manifest's digest holds and no shard that belongs
+/// here is missing or of the wrong size. Call it when the newest step is committed on every node.
+void retain(FileSystem& files, const std::string& directory, int64_t keep,
+            const std::set<int64_t>& also = {});
+/// Removes every step after this one: training went back to it.
+void forget_after(FileSystem& files, const std::string& directory, int64_t step);
 
 /// "step-000000000042"
 std::string step_directory(int64_t step);

@@ -80,13 +80,19 @@ void remove_leftovers(FileSystem& files, const std::string& directory) {
     if (is_leftover(name)) files.remove_all(directory + "/" + name);
 }
 
-void retain(FileSystem& files, const std::string& directory, int64_t keep) {
+void retain(FileSystem& files, const std::string& directory, int64_t keep,
+            const std::set<int64_t>& also) {
   KENTE_CHECK(keep >= 1, "retain wants to keep at least one step");
   int64_t kept = 0;
   for (const StepInventory& step : list_checkpoints(files, directory)) {
-    if (kept == keep) remove_step(files, directory, step.step);
+    if (kept == keep && !also.contains(step.step)) remove_step(files, directory, step.step);
     if (kept < keep && step.sound()) ++kept;
   }
+}
+
+void forget_after(FileSystem& files, const std::string& directory, int64_t step) {
+  for (const StepInventory& stored : list_checkpoints(files, directory))
+    if (stored.step > step) remove_step(files, directory, stored.step);
 }
 
 }  // namespace kente

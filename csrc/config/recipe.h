@@ -90,6 +90,20 @@ struct ValidationConfig {
   bool operator==(const ValidationConfig&) const = default;
 };
 
+/// What to do when training goes wrong: see csrc/train/loss_guard.h.
+struct GuardConfig {
+  int64_t max_skips = 3;  // steps in a row without a finite gradient
+  int64_t window_steps =
+      256;                  // a step is compared with so many before it; 0: no guard against spikes
+  double spike_factor = 8;  // median absolute deviations
+  double norm_factor = 10;  // medians
+  int64_t spike_steps = 3;  // in a row
+  int64_t rollback_steps = 100;
+  int64_t max_rollbacks = 2;  // in 1,000 steps
+
+  bool operator==(const GuardConfig&) const = default;
+};
+
 /// Everything that changes the training, resolved and validated; names no hardware. Immutable.
 struct Recipe {
   std::string name;
@@ -100,6 +114,7 @@ struct Recipe {
   LrConfig lr;
   NumericsConfig numerics;
   ValidationConfig validation;
+  GuardConfig guards;
   int64_t steps = 0;
   int64_t sequence_length = 0;      // T
   int64_t global_batch_tokens = 0;  // a multiple of sequence_length * grain_samples

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "csrc/config/recipe.h"
 #include "csrc/config/recipe.pb.h"
 #include "csrc/config/recipe_checks.h"
 
@@ -50,6 +51,17 @@ void fill_training(proto::Recipe& recipe) {
   KENTE_DEFAULT(numerics, reduction, proto::Numerics::FAST);
 }
 
+void fill_guards(proto::Guards& guards) {
+  const GuardConfig standard;
+  KENTE_DEFAULT(guards, max_skips, standard.max_skips);
+  KENTE_DEFAULT(guards, window_steps, standard.window_steps);
+  KENTE_DEFAULT(guards, spike_factor, standard.spike_factor);
+  KENTE_DEFAULT(guards, norm_factor, standard.norm_factor);
+  KENTE_DEFAULT(guards, spike_steps, standard.spike_steps);
+  KENTE_DEFAULT(guards, rollback_steps, standard.rollback_steps);
+  KENTE_DEFAULT(guards, max_rollbacks, standard.max_rollbacks);
+}
+
 }  // namespace
 
 void fill_defaults(proto::Recipe& recipe) {
@@ -68,6 +80,7 @@ void fill_defaults(proto::Recipe& recipe) {
   proto::Validation& validation = *recipe.mutable_validation();
   KENTE_DEFAULT(validation, every_steps, 0);
   KENTE_DEFAULT(validation, samples_per_source, validation.every_steps() == 0 ? 0 : 64);
+  fill_guards(*recipe.mutable_guards());
 }
 
 #undef KENTE_DEFAULT

@@ -106,6 +106,14 @@ Recipe recipe_value(const proto::Recipe& recipe) {
                                    : Reduction::kFast};
   out.validation = {.every_steps = recipe.validation().every_steps(),
                     .samples_per_source = recipe.validation().samples_per_source()};
+  const proto::Guards& guards = recipe.guards();
+  out.guards = {.max_skips = guards.max_skips(),
+                .window_steps = guards.window_steps(),
+                .spike_factor = guards.spike_factor(),
+                .norm_factor = guards.norm_factor(),
+                .spike_steps = guards.spike_steps(),
+                .rollback_steps = guards.rollback_steps(),
+                .max_rollbacks = guards.max_rollbacks()};
   out.steps = recipe.steps();
   out.sequence_length = recipe.sequence_length();
   out.global_batch_tokens = recipe.global_batch_tokens();
@@ -145,6 +153,33 @@ void put_training(const Recipe& recipe, proto::Recipe& out) {
                                                                         : proto::Numerics::FAST);
   out.mutable_validation()->set_every_steps(recipe.validation.every_steps);
   out.mutable_validation()->set_samples_per_source(recipe.validation.samples_per_source);
+}
+
+void put_guards(const GuardConfig& guards, proto::Guards& out) {
+  out.set_max_skips(guards.max_skips);
+  out.set_window_steps(guards.window_steps);
+  out.set_spike_factor(guards.spike_factor);
+  out.set_norm_factor(guards.norm_factor);
+  out.set_spike_steps(guards.spike_steps);
+  out.set_rollback_steps(guards.rollback_steps);
+  out.set_max_rollbacks(guards.max_rollbacks);
+}
+
+proto::Recipe to_proto(const Recipe& recipe) {
+  proto::Recipe out;
+  out.set_version(kRecipeVersion);
+  out.set_name(recipe.name);
+  out.set_description(recipe.description);
+  out.set_steps(recipe.steps);
+  out.set_sequence_length(recipe.sequence_length);
+  out.set_global_batch_tokens(recipe.global_batch_tokens);
+  out.set_grain_samples(recipe.grain_samples);
+  out.set_seed(recipe.seed);
+  put_model(recipe.model, *out.mutable_model());
+  put_data(recipe.data, *out.mutable_data());
+  put_training(recipe, out);
+  put_guards(recipe.guards, *out.mutable_guards());
+  return out;
 }
 
 }  // namespace
@@ -191,27 +226,16 @@ Recipe load_recipe(const std::string& path, const std::vector<std::string>& over
   return parse_recipe(read_text_file(path, kMaxConfigBytes), path, overrides);
 }
 
-std::string to_text(const Recipe& recipe) {
-  proto::Recipe out;
-  out.set_version(kRecipeVersion);
-  out.set_name(recipe.name);
-  out.set_description(recipe.description);
-  out.set_steps(recipe.steps);
-  out.set_sequence_length(recipe.sequence_length);
-  out.set_global_batch_tokens(recipe.global_batch_tokens);
-  out.set_grain_samples(recipe.grain_samples);
-  out.set_seed(recipe.seed);
-  put_model(recipe.model, *out.mutable_model());
-  put_data(recipe.data, *out.mutable_data());
-  put_training(recipe, out);
-  return print(out);
-}
+std::string to_text(const Recipe& recipe) { return print(to_proto(recipe)); }
 
 std::string recipe_sha256(const Recipe& recipe) {
   Recipe nameless = recipe;
   nameless.name.clear();
   nameless.description.clear();
-  return sha256_hex(to_text(nameless));
+  proto::Recipe digested = to_proto(nameless);
+  // Recipes older than the guards keep their digest, and their checkpoints.
+  if (recipe.guards == GuardConfig()) digested.clear_guards();
+  return sha256_hex(print(digested));
 }
 
 std::string_view model_type_of(ModelFamily family) {

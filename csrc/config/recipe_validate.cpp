@@ -22,6 +22,7 @@ constexpr int64_t kMaxWidth = int64_t{1} << 20;
 constexpr int64_t kMaxBlocks = 4096;
 constexpr int kMaxSources = 4096;
 constexpr double kMaxWeight = 1e9;
+constexpr int64_t kMaxGuardWindow = 4096;  // its losses are stored with every checkpoint
 
 std::string text(int64_t value) { return std::to_string(value); }
 
@@ -82,6 +83,7 @@ class RecipeValidator {
     check_optimizer();
     check_numerics();
     check_validation();
+    check_guards();
   }
 
  private:
@@ -244,6 +246,17 @@ class RecipeValidator {
     integer("validation.every_steps", validation.every_steps(), 0, kMaxSteps);
     integer("validation.samples_per_source", validation.samples_per_source(),
             validation.every_steps() == 0 ? 0 : 1, kMaxLength);
+  }
+
+  void check_guards() const {
+    const proto::Guards& guards = recipe_.guards();
+    integer("guards.max_skips", guards.max_skips(), 0, kMaxSteps);
+    integer("guards.window_steps", guards.window_steps(), 0, kMaxGuardWindow);
+    real("guards.spike_factor", guards.spike_factor(), Real::kPositive);
+    real("guards.norm_factor", guards.norm_factor(), Real::kPositive);
+    integer("guards.spike_steps", guards.spike_steps(), 1, kMaxGuardWindow);
+    integer("guards.rollback_steps", guards.rollback_steps(), 1, kMaxSteps);
+    integer("guards.max_rollbacks", guards.max_rollbacks(), 0, 1000);
   }
 
   const proto::Recipe& recipe_;

@@ -33,14 +33,14 @@ struct Loader::State {
 };
 
 Loader::Loader(const TrainingData& data, const Recipe& recipe, std::vector<Slice> slices,
-               int64_t first_step)
+               int64_t first_step, int64_t end_step)
     : state_(std::make_unique<State>()) {
   const int64_t samples_per_step = recipe.samples_per_step();
   const int64_t grain_samples = recipe.grain_samples;
   state_->thread = std::thread([&data, queue = &state_->queue, slices = std::move(slices),
-                                first_step, samples_per_step, grain_samples, steps = recipe.steps] {
+                                first_step, samples_per_step, grain_samples, end_step] {
     try {
-      for (int64_t step = first_step; step < steps; ++step) {
+      for (int64_t step = first_step; step < end_step; ++step) {
         LoadedStep loaded;
         for (const Slice& slice : slices)
           loaded.batches.push_back(
@@ -60,7 +60,7 @@ Loader::~Loader() = default;
 std::vector<MicroBatch> Loader::next() {
   if (state_->failure) std::rethrow_exception(state_->failure);
   std::optional<LoadedStep> step = state_->queue.pop();
-  KENTE_CHECK(step.has_value(), "a step beyond the recipe's last was asked for");
+  KENTE_CHECK(step.has_value(), "a step beyond the last was asked for");
   state_->failure = step->failure;
   if (state_->failure) std::rethrow_exception(state_->failure);
   return std::move(step->batches);

@@ -68,8 +68,9 @@ class Loader {
     int64_t first_grain;
     int64_t grains;
   };
+  /// Steps [first_step, end_step), counted from 0.
   Loader(const TrainingData& data, const Recipe& recipe, std::vector<Slice> slices,
-         int64_t first_step);
+         int64_t first_step, int64_t end_step);
   ~Loader();
   /// The micro-batches of the next step, one per slice. Rethrows what the thread met.
   std::vector<MicroBatch> next();

@@ -93,6 +93,13 @@ AdamW::AdamW(const OptimizerConfig& config, const Parameters& parameters,
 AdamW::AdamW(const OptimizerConfig& config, const Parameters& parameters)
     : AdamW(config, parameters, whole_groups(parameters)) {}
 
+void AdamW::reset() {
+  for (const int group : parameters_.groups()) {
+    exp_avg(group).zero_();
+    exp_avg_sq(group).zero_();
+  }
+}
+
 void AdamW::update(int group, const at::Tensor& gradient, float factor, double lr, int64_t step) {
   const double t = static_cast<double>(step);
   AdamWFactors f{};

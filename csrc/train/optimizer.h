@@ -34,6 +34,9 @@ class AdamW {
   /// group, is multiplied by factor first; step counts from 1.
   void update(int group, const at::Tensor& gradient, float factor, double lr, int64_t step);
 
+  /// As before the first step.
+  void reset();
+
   /// The shard of a held group.
   const ElementRange& shard(int group) const { return shards_.at(static_cast<size_t>(group)); }
   /// First and second moment [shard(group).size()] f32, for checkpoints.

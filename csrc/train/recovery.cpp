@@ -144,39 +144,52 @@ Recovery::Recovery(const Mesh& mesh, Communicator& world, FileSystem& files, Log
                                   deadline());
 }
 
-bool Recovery::save(int64_t step, int64_t samples, const RunIdentity& run,
-                    const Parameters& parameters, const AdamW& optimizer, int64_t keep) {
-  const std::string id =
-      run.run_id + "-" + std::to_string(step) + "-" + std::to_string(++attempts_);
-  const auto by_leaders = [&](const std::function<void()>& work) {
-    together(
-        world_, [&] { leads_domain() ? work() : void(); }, deadline());
-  };
+void Recovery::by_leaders(const std::function<void()>& work) {
+  together(
+      world_, [&] { leads_domain() ? work() : void(); }, deadline());
+}
+
+bool Recovery::save(const Moment& moment, const RunIdentity& run, const Parameters& parameters,
+                    const AdamW& optimizer, const Retention& retention) {
+  const std::string step = std::to_string(moment.step);
+  const std::string id = run.run_id + "-" + step + "-" + std::to_string(++attempts_);
   try {
     by_leaders([&] { remove_leftovers(files_, directory_); });
     Shard mine;
     together(
         world_, [&] { mine = write_own_shard(id, parameters, optimizer); }, deadline());
     CheckpointManifest manifest;
-    manifest.step = step;
+    manifest.step = moment.step;
     manifest.run_id = run.run_id;
     manifest.recipe_sha256 = run.recipe_sha256;
-    manifest.samples = samples;
+    manifest.samples = moment.samples;
+    manifest.state = moment.state;
     const std::string text = mine.file.empty() ? std::string() : to_json(mine);
     const std::vector<std::string> all = all_gather_text(world_, text, deadline());
     for (size_t rank = 0; rank < all.size(); ++rank)
       if (!all[rank].empty()) manifest.add(parse_shard(all[rank], "rank " + std::to_string(rank)));
     by_leaders([&] { write_manifest(files_, directory_, id, manifest); });
-    by_leaders([&] { commit(files_, directory_, id, step); });
-    by_leaders([&] { retain(files_, directory_, keep); });
+    by_leaders([&] { commit(files_, directory_, id, moment.step); });
+    by_leaders([&] { retain(files_, directory_, retention.newest, retention.also); });
     return true;
   } catch (const StorageError& failure) {
-    log_.error("checkpoint of step " + std::to_string(step) + " failed: " + failure.what());
+    log_.error("checkpoint of step " + step + " failed: " + failure.what());
   } catch (const PeerStopped& peer) {
     if (peer.status() != ExitStatus::kStorage) throw;
-    log_.error("checkpoint of step " + std::to_string(step) + " failed: " + peer.what());
+    log_.error("checkpoint of step " + step + " failed: " + peer.what());
   }
   return false;
+}
+
+void Recovery::forget_after(int64_t step) {
+  try {
+    by_leaders([&] { kente::forget_after(files_, directory_, step); });
+  } catch (const StorageError& failure) {
+    log_.error(std::string("a checkpoint that training went back from stays: ") + failure.what());
+  } catch (const PeerStopped& peer) {
+    if (peer.status() != ExitStatus::kStorage) throw;
+    log_.error(std::string("a checkpoint that training went back from stays: ") + peer.what());
+  }
 }
 
 Shard Recovery::write_own_shard(const std::string& id, const Parameters& parameters,
@@ -219,8 +232,11 @@ std::vector<std::vector<StepInventory>> Recovery::gather_inventories() {
 }
 
 std::optional<Recovery::Restored> Recovery::restore(const std::string& recipe_sha256,
-                                                    Parameters& parameters, AdamW* optimizer) {
+                                                    Parameters& parameters, AdamW* optimizer,
+                                                    int64_t at_most) {
   std::vector<std::vector<StepInventory>> inventories = gather_inventories();
+  for (std::vector<StepInventory>& inventory : inventories)
+    std::erase_if(inventory, [&](const StepInventory& stored) { return stored.step > at_most; });
   const std::vector<WantedTensor> wanted = wanted_tensors(mesh_, parameters, optimizer != nullptr);
   while (true) {
     const RestoreChoice choice = newest_complete(inventories, wanted);
@@ -236,7 +252,10 @@ std::optional<Recovery::Restored> Recovery::restore(const std::string& recipe_sh
     const std::vector<std::string> damaged = fetch(point, parameters, optimizer);
     if (damaged.empty()) {
       for (const int group : parameters.groups()) parameters.refresh(group);
-      return Restored{.step = point.step, .run_id = point.manifest.run_id};
+      return Restored{.moment = {.step = point.step,
+                                 .samples = point.manifest.samples,
+                                 .state = point.manifest.state},
+                      .run_id = point.manifest.run_id};
     }
     // A damaged file is as good as absent: choose again without it.
     for (const std::string& line : damaged) {

@@ -1,7 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <limits>
+#include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -33,20 +37,36 @@ class Recovery {
   Recovery(const Mesh& mesh, Communicator& world, FileSystem& files, Log& log,
            const std::string& run_directory, double timeout_seconds);
 
+  /// Where training stands, apart from its tensors.
+  struct Moment {
+    int64_t step = 0;
+    int64_t samples = 0;                       // consumed so far
+    std::map<std::string, std::string> state;  // what else decides how it goes on
+  };
+  /// Which stored steps stay: the newest so many, and those named.
+  struct Retention {
+    int64_t newest = 3;
+    std::set<int64_t> also;
+  };
   /// Returns false, after logging why, when storage failed somewhere: the older checkpoints stay,
   /// training goes on.
-  bool save(int64_t step, int64_t samples, const RunIdentity& run, const Parameters& parameters,
-            const AdamW& optimizer, int64_t keep);
+  bool save(const Moment& moment, const RunIdentity& run, const Parameters& parameters,
+            const AdamW& optimizer, const Retention& retention);
 
   struct Restored {
-    int64_t step = 0;
+    Moment moment;
     std::string run_id;
   };
+  static constexpr int64_t kNewest = std::numeric_limits<int64_t>::max();
   /// Fills parameters (compute copies too) and, unless null, the optimizer from the newest step
-  /// that is complete over all directories; damaged ones are passed over with a warning. Empty when
-  /// there is none. Throws UsageError when that step was trained by another recipe.
+  /// that is not after at_most and complete over all directories; damaged ones are passed over with
+  /// a warning. Empty when there is none. Throws UsageError when that step was trained by another
+  /// recipe.
   std::optional<Restored> restore(const std::string& recipe_sha256, Parameters& parameters,
-                                  AdamW* optimizer);
+                                  AdamW* optimizer, int64_t at_most = kNewest);
+  /// Removes every stored step after this one. Storage that fails is logged: such a step is only
+  /// trained once more, should a later start find it.
+  void forget_after(int64_t step);
 
  private:
   Shard write_own_shard(const std::string& id, const Parameters& parameters,
@@ -56,6 +76,7 @@ class Recovery {
   /// tensors are filled.
   std::vector<std::string> fetch(const RestorePoint& point, const Parameters& parameters,
                                  AdamW* optimizer);
+  void by_leaders(const std::function<void()>& work);
   Deadline deadline() const { return Deadline::after_seconds(timeout_seconds_); }
   int domain() const { return domains_.domain_of.at(static_cast<size_t>(world_.rank())); }
   bool leads_domain() const {

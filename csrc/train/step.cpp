@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "csrc/base/clock.h"
 #include "csrc/base/errors.h"
@@ -64,20 +65,24 @@ int64_t Step::apply(int64_t step, Vote& vote, StepReport& report) {
   world_.all_reduce({.data = &vote, .count = kFields, .dtype = DType::kI64}, ReduceOp::kSum)
       ->wait(deadline);
   const int64_t waited_until = now_ns();
-  if (vote.poison > 0 || vote.tokens == 0)
-    throw UsageError("step " + std::to_string(step) + ": " + std::to_string(vote.poison) +
-                     " gradients or losses are not finite or beyond what the reduction holds, " +
-                     std::to_string(vote.tokens) +
-                     " targets; nothing was applied: lower optimizer.learning_rate, or clip");
+  report.stop = vote.stop > 0;
+  report.tokens = vote.tokens;
+  report.lr = learning_rate(recipe_, step);
+  report.applied = vote.poison == 0;
+  if (!report.applied) {
+    report.loss = std::numeric_limits<float>::quiet_NaN();
+    report.grad_norm = std::numeric_limits<double>::quiet_NaN();
+    return waited_until;
+  }
+  if (vote.tokens == 0)
+    throw UsageError("step " + std::to_string(step) +
+                     " has no target that counts; look at the data's loss mask");
 
   // Gradients are sums over tokens times 1 / padded_tokens(); this makes them the mean over tokens.
   const double to_mean = padded_tokens(recipe_) / static_cast<double>(vote.tokens);
   const FixedNorm total{.high = vote.norm_high, .low = vote.norm_low};
-  report.tokens = vote.tokens;
   report.loss = static_cast<float>(fixed_to_loss(vote.loss) / static_cast<double>(vote.tokens));
   report.grad_norm = total.root() * to_mean;
-  report.lr = learning_rate(recipe_, step);
-  report.stop = vote.stop > 0;
   // As torch.nn.utils.clip_grad_norm_ does it.
   const double clip = recipe_.optimizer.clip_norm;
   const double keep = clip > 0 ? std::min(1.0, clip / (report.grad_norm + 1e-6)) : 1.0;

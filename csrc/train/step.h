@@ -24,6 +24,9 @@ struct StepReport {
   double lr = 0;
   double seconds = 0;
   bool stop = false;  // some rank was asked to stop
+  /// False: a gradient or loss was not finite, or beyond what EXACT holds; nothing was changed,
+  /// loss and grad_norm are NaN.
+  bool applied = true;
 };
 
 /// One optimizer step over all ranks: the schedule's actions, one small all_reduce, AdamW.
@@ -34,8 +37,7 @@ class Step {
        Parameters& parameters, AdamW& optimizer, double timeout_seconds);
 
   /// batches: this step's micro-batches if this rank holds a first chunk, else empty. want_stop:
-  /// this rank was asked to stop. Throws UsageError when a gradient is not finite or beyond what
-  /// EXACT holds: then nothing was applied.
+  /// this rank was asked to stop. Throws UsageError when no target counted.
   StepReport run(int64_t step, std::vector<MicroBatch> batches, bool want_stop);
 
   /// Mean loss and tokens of held-back micro-batches, without changing anything. counts[r]:

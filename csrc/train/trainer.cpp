@@ -20,6 +20,7 @@
 #include "csrc/train/plan_watch.h"
 #include "csrc/train/recovery.h"
 #include "csrc/train/run_directory.h"
+#include "csrc/train/safeguards.h"
 #include "csrc/train/validation.h"
 
 namespace kente {
@@ -35,6 +36,10 @@ class Trainer {
  private:
   void open_data();
   void start_or_resume();
+  void open_loader(int64_t step);
+  bool is_stored(int64_t step) const;
+  int64_t go_back(int64_t from, const Safeguards::Decision& decision);
+  [[noreturn]] void give_up(int64_t step, const std::string& why);
   void record(const StepReport& report, const std::optional<WatchedSteps>& watched);
   void tell_drift(int64_t step, const WatchedSteps& watched);
   void validate(int64_t step);
@@ -57,6 +62,7 @@ class Trainer {
   Step step_;
   std::optional<Pacer> pacer_;
   Recovery recovery_;
+  Safeguards safeguards_;
   RunIdentity identity_;
   std::unique_ptr<TrainingData> data_;  // null on ranks that read no data
   std::optional<Validation> validation_;
@@ -115,6 +121,9 @@ Trainer::Trainer(const TrainOptions& options, Communicator& world, FileSystem& f
                  optimizer_shards_of(world.rank(), mesh_, model_layout(recipe_.model))),
       step_(recipe_, options.plan, mesh_, world, parameters_, optimizer_, options.timeout_seconds),
       recovery_(mesh_, world, files, log, options.run_directory, options.timeout_seconds),
+      safeguards_(recipe_, mesh_, world, parameters_, optimizer_,
+                  {.check_replicas_every = options.check_replicas_every,
+                   .timeout_seconds = options.timeout_seconds}),
       progress_(stdout, leads() ? options.progress : Progress::Output::kQuiet, recipe_.steps) {
   identity_.recipe_sha256 = recipe_sha256(recipe_);
   if (options.imitation) {
@@ -145,20 +154,16 @@ void Trainer::start_or_resume() {
   if (options_.start == StartMode::kResume)
     restored = recovery_.restore(identity_.recipe_sha256, parameters_, &optimizer_);
   if (restored) {
-    first_step_ = restored->step + 1;
-    newest_checkpoint_ = restored->step;
+    first_step_ = restored->moment.step + 1;
+    newest_checkpoint_ = restored->moment.step;
     identity_.run_id = restored->run_id;
+    // Checkpoints older than the guards have no state of theirs.
+    safeguards_.resume(restored->moment.state["guard"]);
   } else {
     identity_.run_id = make_run_id(world_, deadline());
     parameters_.init(recipe_.seed);
   }
-  if (data_) {
-    std::vector<Loader::Slice> slices;
-    const auto replica = static_cast<size_t>(mesh_.replica_of(world_.rank()));
-    for (const MeshMicroBatch& m : mesh_.replicas[replica].micro_batches)
-      slices.push_back({.first_grain = m.first_grain, .grains = m.grains});
-    loader_.emplace(*data_, recipe_, std::move(slices), first_step_ - 1);
-  }
+  open_loader(first_step_);
   ceiling_flops_ =
       measure_ceiling(world_, recipe_.numerics.compute, options_.ceiling_seconds, deadline());
   const std::string environment =
@@ -174,6 +179,49 @@ void Trainer::start_or_resume() {
   event(restored ? "resume" : "start", first_step_ - 1,
         fmt::format("run {} on {} ranks, {} replicas", identity_.run_id, world_.size(),
                     mesh_.replicas.size()));
+}
+
+/// The next data is that of this step.
+void Trainer::open_loader(int64_t step) {
+  if (!data_) return;
+  std::vector<Loader::Slice> slices;
+  const auto replica = static_cast<size_t>(mesh_.replica_of(world_.rank()));
+  for (const MeshMicroBatch& m : mesh_.replicas[replica].micro_batches)
+    slices.push_back({.first_grain = m.first_grain, .grains = m.grains});
+  loader_.emplace(*data_, recipe_, std::move(slices), safeguards_.data_step(step) - 1,
+                  safeguards_.data_step(recipe_.steps));
+}
+
+bool Trainer::is_stored(int64_t step) const {
+  const int64_t every = options_.checkpoint_every;
+  return step == recipe_.steps || (every > 0 && step % every == 0) ||
+         safeguards_.wants_stored(step);
+}
+
+/// Takes training back to a stored step, or to the start, and returns it.
+int64_t Trainer::go_back(int64_t from, const Safeguards::Decision& decision) {
+  const auto restored =
+      recovery_.restore(identity_.recipe_sha256, parameters_, &optimizer_, *decision.go_back);
+  const int64_t to = restored ? restored->moment.step : 0;
+  if (!restored) {
+    parameters_.init(recipe_.seed);
+    optimizer_.reset();
+  }
+  recovery_.forget_after(to);
+  safeguards_.went_back(from, to, decision.leave_out_data);
+  newest_checkpoint_ = to;
+  open_loader(to + 1);
+  event("went back", from,
+        fmt::format("to step {}, {}", to,
+                    decision.leave_out_data ? fmt::format("going on with the data of step {}",
+                                                          safeguards_.data_step(to + 1))
+                                            : "over the same data"));
+  return to;
+}
+
+void Trainer::give_up(int64_t step, const std::string& why) {
+  if (leads()) progress_.note("report: " + directory_.write_report());
+  throw UsageError(options_.run_directory + ": step " + std::to_string(step) + ": " + why);
 }
 
 TrainResult Trainer::run() {
@@ -196,12 +244,24 @@ TrainResult Trainer::run() {
     std::optional<WatchedSteps> watched;
     if (watch_) watched = watch_->step(report.seconds, step_.runner().clock());
     record(report, watched);
+    if (options_.touch_weights) options_.touch_weights(step, parameters_);
     if (options_.after_step) options_.after_step(report);
+    const bool save = stopped || is_stored(step);
+    const Safeguards::Decision decision = safeguards_.judge(report, save);
+    for (const Safeguards::Event& told : decision.events) {
+      event(told.kind, step, told.detail);
+      if (leads()) progress_.note(fmt::format("step {}  {}: {}", step, told.kind, told.detail));
+    }
+    if (!decision.stop.empty()) give_up(step, decision.stop);
+    if (decision.go_back) {
+      step = go_back(step, decision);
+      stopped = false;
+      continue;
+    }
     const bool last = step == recipe_.steps;
     if (!validation_->empty() && (last || step % recipe_.validation.every_steps == 0))
       validate(step);
-    if (last || stopped || (options_.checkpoint_every > 0 && step % options_.checkpoint_every == 0))
-      checkpoint(step);
+    if (save) checkpoint(step);
   }
   return finish(step, stopped);
 }
@@ -221,8 +281,9 @@ void Trainer::record(const StepReport& report, const std::optional<WatchedSteps>
       model_flops_per_token(recipe_) * line.tokens_per_second / std::max(ceiling_flops_, 1.0);
   if (options_.plan.prediction && options_.plan.prediction->step_seconds > 0)
     line.predicted_seconds = options_.plan.prediction->step_seconds;
-  line.first_sample = (report.step - 1) * recipe_.samples_per_step();
-  line.last_sample = report.step * recipe_.samples_per_step() - 1;
+  const int64_t data_step = safeguards_.data_step(report.step);
+  line.first_sample = (data_step - 1) * recipe_.samples_per_step();
+  line.last_sample = data_step * recipe_.samples_per_step() - 1;
   line.epoch = data_ ? data_->epochs(line.last_sample + 1) : 0;
   if (watched) line.ranks = watched->ranks;
   directory_.step(line);
@@ -250,8 +311,12 @@ void Trainer::validate(int64_t step) {
 
 void Trainer::checkpoint(int64_t step) {
   const int64_t begin = now_ns();
-  if (!recovery_.save(step, step * recipe_.samples_per_step(), identity_, parameters_, optimizer_,
-                      options_.keep_checkpoints)) {
+  const Recovery::Moment moment = {
+      .step = step,
+      .samples = safeguards_.data_step(step) * recipe_.samples_per_step(),
+      .state = {{"guard", safeguards_.state()}}};
+  if (!recovery_.save(moment, identity_, parameters_, optimizer_,
+                      {.newest = options_.keep_checkpoints, .also = safeguards_.keep(step)})) {
     event("checkpoint failed", step, "storage failed, see the logs; training goes on");
     return;
   }

@@ -32,13 +32,16 @@ struct TrainOptions {
   StartMode start = StartMode::kFresh;
   int64_t checkpoint_every = 0;  // steps; 0: only at the end
   int64_t keep_checkpoints = 3;
-  double timeout_seconds = 600;   // a peer silent for so long is lost
-  double ceiling_seconds = 0.15;  // how long the ceiling of GEMM is measured at the start
-  std::string build_id;           // equal on all ranks, or the run does not start
+  int64_t check_replicas_every = 50;  // steps between comparisons of the replicas' bits; 0: never
+  double timeout_seconds = 600;       // a peer silent for so long is lost
+  double ceiling_seconds = 0.15;      // how long the ceiling of GEMM is measured at the start
+  std::string build_id;               // equal on all ranks, or the run does not start
   Progress::Output progress = Progress::Output::kQuiet;
   std::optional<Imitation> imitation;                 // devices that wait: see csrc/train/pacer.h
   std::function<bool()> want_stop;                    // asked before every step; may be empty
   std::function<void(const StepReport&)> after_step;  // may be empty
+  /// Called after every step with its number; tests corrupt the weights here. May be empty.
+  std::function<void(int64_t, Parameters&)> touch_weights;
 };
 
 struct TrainResult {

@@ -24,7 +24,7 @@ class LoaderTest : public testing::Test {
 TEST_F(LoaderTest, HandsOverTheSlicesOfEachStepInOrder) {
   const TrainingData data(recipe_, directory_.path());
   Loader loader(data, recipe_, {{.first_grain = 0, .grains = 1}, {.first_grain = 5, .grains = 3}},
-                0);
+                0, recipe_.steps);
   for (int64_t step = 0; step < recipe_.steps; ++step) {
     const std::vector<MicroBatch> batches = loader.next();
     ASSERT_EQ(batches.size(), 2u);
@@ -37,15 +37,15 @@ TEST_F(LoaderTest, HandsOverTheSlicesOfEachStepInOrder) {
 
 TEST_F(LoaderTest, ResumedLoaderGoesOnWhereItWould) {
   const TrainingData data(recipe_, directory_.path());
-  Loader loader(data, recipe_, {{.first_grain = 2, .grains = 2}}, 17);
+  Loader loader(data, recipe_, {{.first_grain = 2, .grains = 2}}, 17, recipe_.steps);
   EXPECT_EQ(loader.next().at(0).fields, data.load(16 * 17 + 4, 4).fields);
 }
 
 TEST_F(LoaderTest, UnevenSlicesTogetherAreTheStep) {
   const TrainingData data(recipe_, directory_.path());
-  Loader parts(data, recipe_, {{.first_grain = 0, .grains = 5}, {.first_grain = 5, .grains = 3}},
-               3);
-  Loader whole(data, recipe_, {{.first_grain = 0, .grains = 8}}, 3);
+  Loader parts(data, recipe_, {{.first_grain = 0, .grains = 5}, {.first_grain = 5, .grains = 3}}, 3,
+               recipe_.steps);
+  Loader whole(data, recipe_, {{.first_grain = 0, .grains = 8}}, 3, recipe_.steps);
   const auto split = parts.next();
   const auto all = whole.next();
   std::vector<int32_t> joined;
@@ -59,7 +59,7 @@ TEST_F(LoaderTest, UnevenSlicesTogetherAreTheStep) {
 TEST_F(LoaderTest, CanBeDroppedWhileItReadsAhead) {
   recipe_.steps = 1'000'000;
   const TrainingData data(recipe_, directory_.path());
-  Loader loader(data, recipe_, {{.first_grain = 0, .grains = 8}}, 0);
+  Loader loader(data, recipe_, {{.first_grain = 0, .grains = 8}}, 0, recipe_.steps);
   loader.next();
 }
 
@@ -70,7 +70,7 @@ TEST_F(LoaderTest, WhatTheThreadMeetsIsThrownByNextAndStaysThrown) {
   const std::vector<uint16_t> bad(size_t{9} * 201, 999);
   ASSERT_GT(::pwrite(fd, bad.data(), 2 * bad.size(), 0), 0);
   ::close(fd);
-  Loader loader(data, recipe_, {{.first_grain = 0, .grains = 8}}, 0);
+  Loader loader(data, recipe_, {{.first_grain = 0, .grains = 8}}, 0, recipe_.steps);
   EXPECT_THROW(loader.next(), FormatError);
   EXPECT_THROW(loader.next(), FormatError);
 }
