@@ -31,6 +31,8 @@ constexpr Command kCommands[] = {
      "run a command at a share of a core, as on a slower machine"},
     {"train", Invocation::Kind::kProgram, "kente-worker", "train",
      "train a recipe; under mpirun, on all its ranks"},
+    {"launch", Invocation::Kind::kProgram, "kente-launch", "",
+     "keep a run alive: train under mpirun, started again when a rank dies or hangs"},
     {"report", Invocation::Kind::kProgram, "kente-report", "",
      "turn a run directory into report.html and text"},
     {"sample", Invocation::Kind::kTool, "sample.py", "", "let a trained model write text"},

@@ -176,6 +176,7 @@ class DutyCycle {
   int run(const sigset_t& set) {
     int status = 0;
     int64_t begin = now_ns();
+    int64_t owed = 0;  // ran longer than its share
     bool going = true;
     int64_t edge = always_ ? INT64_MAX : begin + run_ns_;
     while (true) {
@@ -185,9 +186,17 @@ class DutyCycle {
       if (now_ns() < edge) continue;
       going = !going;
       ::kill(-child_, going ? SIGCONT : SIGSTOP);
-      // Absolute: waking late makes no period longer. A stall of whole periods is left behind.
-      if (going) begin += period_ns_ * std::max<int64_t>(1, (now_ns() - begin) / period_ns_);
-      edge = going ? begin + run_ns_ : begin + period_ns_;
+      if (going) {
+        // Absolute: waking late makes no period longer. A stall of whole periods is left behind.
+        begin += period_ns_ * std::max<int64_t>(1, (now_ns() - begin) / period_ns_);
+        const int64_t runs = std::max<int64_t>(run_ns_ / 8, run_ns_ - owed);
+        owed -= run_ns_ - runs;
+        edge = begin + runs;
+      } else {
+        // Stopped late, because other programs wanted this core: the command pays it back.
+        owed += std::max<int64_t>(0, now_ns() - edge);
+        edge = begin + period_ns_;
+      }
     }
     ::kill(-child_, SIGCONT);  // what it may have left running
     return status;

@@ -24,6 +24,7 @@
 #include "csrc/train/gather.h"
 #include "csrc/train/generate.h"
 #include "csrc/train/recovery.h"
+#include "launch/heartbeat.h"
 #include "launch/worker_bench.h"
 #include "launch/worker_train.h"
 
@@ -38,12 +39,16 @@ struct SampleFlags {
 /// Rank and size as the launcher tells them; 0 and 1 without a launcher.
 struct Launched {
   bool by_mpirun = false;
-  int rank = 0;
+  int rank = 0, size = 1;
 };
 
 Launched launcher() {
+  const char* size = ::getenv("OMPI_COMM_WORLD_SIZE");
   for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK"})
-    if (const char* rank = ::getenv(name)) return {.by_mpirun = true, .rank = std::atoi(rank)};
+    if (const char* rank = ::getenv(name)) {
+      const int number = std::atoi(rank);
+      return {.by_mpirun = true, .rank = number, .size = size ? std::atoi(size) : number + 1};
+    }
   return {};
 }
 
@@ -115,6 +120,12 @@ std::string own_limits() {
   return limits ? limits : "";
 }
 
+/// Of a rank that ends because another one failed: the other's.
+ExitStatus status_of(const std::exception& failure) {
+  const auto* peer = dynamic_cast<const PeerStopped*>(&failure);
+  return peer ? peer->status() : exit_status(failure);
+}
+
 ExitStatus train_recipe(TrainFlags flags, const Launched& launched) {
   const Recipe recipe = resolve_recipe(flags);
   if (flags.print_config) {
@@ -122,14 +133,28 @@ ExitStatus train_recipe(TrainFlags flags, const Launched& launched) {
     return ExitStatus::kDone;
   }
   StopSignals signals;
-  std::optional<MpiSession> session;
-  const std::unique_ptr<Communicator> world = make_world(launched, session);
-  return run_train(flags, recipe,
-                   {.build_id = own_digest(),
-                    .limits = own_limits(),
-                    .terminal = output_is_terminal(launched),
-                    .want_stop = [&signals] { return signals.pending(); }},
-                   *world);
+  ProgressBoard board;
+  // Before MPI starts, where a rank may hang too.
+  const auto heartbeat = Heartbeat::start(board, launched.rank, launched.size);
+  const auto want_stop = [&] {
+    return signals.pending() || (heartbeat && heartbeat->stop_ordered());
+  };
+  try {
+    std::optional<MpiSession> session;
+    const std::unique_ptr<Communicator> world = make_world(launched, session);
+    const ExitStatus status = run_train(flags, recipe,
+                                        {.build_id = own_digest(),
+                                         .limits = own_limits(),
+                                         .terminal = output_is_terminal(launched),
+                                         .want_stop = want_stop,
+                                         .board = &board},
+                                        *world);
+    if (heartbeat) heartbeat->goodbye(static_cast<int>(status));
+    return status;
+  } catch (const std::exception& failure) {
+    if (heartbeat) heartbeat->goodbye(static_cast<int>(status_of(failure)));
+    throw;
+  }
 }
 
 ExitStatus bench_or_compare(const BenchFlags& flags, const Launched& launched) {

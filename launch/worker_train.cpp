@@ -110,6 +110,7 @@ ExitStatus run_train(const TrainFlags& flags, const Recipe& recipe, const TrainP
   options.build_id = process.build_id;
   options.imitation = request.bench.imitation;
   options.want_stop = process.want_stop;
+  options.board = process.board;
   if (!flags.quiet)
     options.progress = process.terminal ? Progress::Output::kTerminal : Progress::Output::kPipe;
   const TrainResult result = train(options, world, *files, *log);

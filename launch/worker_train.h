@@ -7,6 +7,7 @@
 
 #include "comm/communicator.h"
 #include "csrc/base/errors.h"
+#include "csrc/base/progress_board.h"
 #include "csrc/config/recipe.h"
 
 namespace CLI {
@@ -35,6 +36,7 @@ struct TrainProcess {
   std::string build_id, limits;
   bool terminal = false;            // people watch
   std::function<bool()> want_stop;  // asked between steps
+  ProgressBoard* board = nullptr;   // where this rank is
 };
 
 /// kente train: chooses a plan, trains, prints how it ended. A collective.

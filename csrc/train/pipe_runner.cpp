@@ -23,6 +23,29 @@ bool is_receive(const Action& action) {
 
 std::pair<int, int> key(const Action& action) { return {action.chunk, action.micro_batch}; }
 
+Phase phase_of(ActionKind kind) {
+  switch (kind) {
+    case ActionKind::kForward:
+    case ActionKind::kLoss:
+      return Phase::kForward;
+    case ActionKind::kBackwardInput:
+    case ActionKind::kBackwardWeight:
+      return Phase::kBackward;
+    case ActionKind::kRecvActivation:
+    case ActionKind::kRecvGradient:
+    case ActionKind::kSendActivation:
+    case ActionKind::kSendGradient:
+      return Phase::kMessage;
+    case ActionKind::kReduceBucket:
+      return Phase::kReduce;
+    case ActionKind::kStep:
+      return Phase::kStep;
+    case ActionKind::kGatherParameters:
+      return Phase::kGather;
+  }
+  return Phase::kStart;
+}
+
 at::Tensor take(std::map<std::pair<int, int>, at::Tensor>& from, std::pair<int, int> key) {
   auto node = from.extract(key);
   return node.empty() ? at::Tensor() : node.mapped();
@@ -108,6 +131,7 @@ void PipeRunner::run_actions(const ActionList& actions, const Hooks& hooks) {
   post_next_receive(actions);
   for (const Action& action : actions) {
     const int64_t begin = now_ns();
+    if (board_) board_->set(phase_of(action.kind), action.micro_batch);
     if (is_receive(action)) {
       const at::Tensor tensor = finish_receive(action);
       auto& into = action.kind == ActionKind::kRecvActivation ? inputs_ : grads_;

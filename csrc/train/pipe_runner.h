@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "comm/communicator.h"
+#include "csrc/base/progress_board.h"
 #include "csrc/config/recipe.h"
 #include "csrc/nn/chunk.h"
 #include "csrc/plan/schedule.h"
@@ -54,6 +55,8 @@ class PipeRunner {
 
   /// Computes at the pace of an imitated device; null: as fast as it can. Must outlive the runner.
   void set_pacer(Pacer* pacer) { pacer_ = pacer; }
+  /// Told every action as it begins; null: nobody watches. Must outlive the runner.
+  void set_board(ProgressBoard* board) { board_ = board; }
 
   /// From now on run() records when each action began and ended; spans() returns and forgets them.
   void record_spans(bool on) { recording_ = on; }
@@ -111,6 +114,7 @@ class PipeRunner {
 
   PhaseClock clock_;
   Pacer* pacer_ = nullptr;
+  ProgressBoard* board_ = nullptr;
   bool recording_ = false;
   std::vector<TimelineSpan> spans_;
   int64_t step_waited_until_ns_ = 0;

@@ -55,6 +55,8 @@ class Trainer {
   Communicator& world_;
   FileSystem& files_;
   Log& log_;
+  ProgressBoard own_board_;
+  ProgressBoard& board_;
   const Mesh mesh_;
   RunDirectory directory_;
   Parameters parameters_;
@@ -113,6 +115,7 @@ Trainer::Trainer(const TrainOptions& options, Communicator& world, FileSystem& f
       world_(world),
       files_(files),
       log_(log),
+      board_(options.board ? *options.board : own_board_),
       mesh_(make_mesh(options.recipe, options.plan, world.size())),
       directory_(files, options.run_directory),
       parameters_(recipe_.model, mesh_.layers_of(world.rank()),
@@ -134,6 +137,7 @@ Trainer::Trainer(const TrainOptions& options, Communicator& world, FileSystem& f
                                   .progress = [&world] { world.progress(); }});
     step_.runner().set_pacer(&*pacer_);
   }
+  step_.runner().set_board(&board_);
   open_data();
   start_or_resume();
 }
@@ -230,6 +234,8 @@ TrainResult Trainer::run() {
   // The step whose timeline is drawn: late enough that everything is warm.
   const int64_t drawn = std::min(recipe_.steps, first_step_ + 9);
   while (step < recipe_.steps && !stopped) {
+    board_.set_step(step);
+    board_.set(Phase::kData);
     ++step;
     std::vector<MicroBatch> batches;
     if (loader_) batches = loader_->next();
@@ -301,6 +307,7 @@ void Trainer::tell_drift(int64_t step, const WatchedSteps& watched) {
 }
 
 void Trainer::validate(int64_t step) {
+  board_.set(Phase::kValidate);
   const ValidationRecord record = validation_->run(step, step_);
   last_bits_per_byte_ = record.bits_per_byte;
   if (!leads()) return;
@@ -310,6 +317,8 @@ void Trainer::validate(int64_t step) {
 }
 
 void Trainer::checkpoint(int64_t step) {
+  board_.set_step(step);
+  board_.set(Phase::kSave);
   const int64_t begin = now_ns();
   const Recovery::Moment moment = {
       .step = step,
@@ -345,6 +354,8 @@ void Trainer::draw_timeline(const std::function<StepReport()>& step) {
 }
 
 TrainResult Trainer::finish(int64_t step, bool stopped) {
+  board_.set_step(step);
+  board_.set(Phase::kEnd);
   TrainResult result;
   result.step = step;
   result.resumed_from = first_step_ - 1;

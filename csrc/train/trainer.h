@@ -10,6 +10,7 @@
 #include "comm/communicator.h"
 #include "csrc/base/file_system.h"
 #include "csrc/base/log.h"
+#include "csrc/base/progress_board.h"
 #include "csrc/config/cluster.h"
 #include "csrc/config/imitation.h"
 #include "csrc/config/plan.h"
@@ -37,8 +38,9 @@ struct TrainOptions {
   double ceiling_seconds = 0.15;      // how long the ceiling of GEMM is measured at the start
   std::string build_id;               // equal on all ranks, or the run does not start
   Progress::Output progress = Progress::Output::kQuiet;
-  std::optional<Imitation> imitation;                 // devices that wait: see csrc/train/pacer.h
-  std::function<bool()> want_stop;                    // asked before every step; may be empty
+  ProgressBoard* board = nullptr;      // where each rank is, for whoever watches; may be null
+  std::optional<Imitation> imitation;  // devices that wait: see csrc/train/pacer.h
+  std::function<bool()> want_stop;     // asked before every step; may be empty
   std::function<void(const StepReport&)> after_step;  // may be empty
   /// Called after every step with its number; tests corrupt the weights here. May be empty.
   std::function<void(int64_t, Parameters&)> touch_weights;

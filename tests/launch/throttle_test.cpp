@@ -76,8 +76,8 @@ TEST(Throttle, TheCommandDiesWithIt) {
 }
 
 TEST(Throttle, LimitsMemoryAndTellsTheCommandWhatItDoes) {
-#if defined(__SANITIZE_ADDRESS__)
-  GTEST_SKIP() << "AddressSanitizer maps terabytes: it cannot live under a limit of address space";
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "a sanitizer maps terabytes: it cannot live under a limit of address space";
 #endif
   const CommandResult result =
       throttle("--cpu 40 --memory 104857600 -- sh -c 'ulimit -v; echo $KENTE_THROTTLE'");

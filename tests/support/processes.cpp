@@ -89,6 +89,17 @@ std::optional<pid_t> find_rank(int rank, const std::string& text) {
   return std::nullopt;
 }
 
+std::vector<pid_t> find_processes(const std::string& text) {
+  std::vector<pid_t> found;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    const std::string name = entry.path().filename().string();
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    if (read_all(entry.path() / "cmdline").find(text) != std::string::npos)
+      found.push_back(static_cast<pid_t>(std::stol(name)));
+  }
+  return found;
+}
+
 std::string mpirun(int ranks) {
   const std::string root = ::geteuid() == 0 ? " --allow-run-as-root" : "";
   return "mpirun" + root + " --oversubscribe --bind-to none -n " + std::to_string(ranks) + " ";

@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace kente {
 
@@ -23,6 +24,8 @@ class Process {
   Process& operator=(const Process&) = delete;
 
   bool running();
+  /// Of the shell, or of what it became with exec.
+  pid_t pid() const { return pid_; }
   /// Waits at most seconds, then kills the group.
   CommandResult wait(double seconds);
 
@@ -37,6 +40,9 @@ CommandResult run_command(const std::string& command, double seconds);
 /// The process that mpirun started as rank and whose command line contains text; empty if there is
 /// none.
 std::optional<pid_t> find_rank(int rank, const std::string& text);
+
+/// All processes whose command line contains text.
+std::vector<pid_t> find_processes(const std::string& text);
 
 /// "mpirun -n RANKS ..." with what a test machine needs: more ranks than cores, no binding, root
 /// allowed.

@@ -2,76 +2,14 @@
 #include <poll.h>
 #include <signal.h>
 
-#include <fstream>
-#include <map>
-#include <nlohmann/json.hpp>
-
 #include "csrc/base/clock.h"
-#include "csrc/config/parse.h"
-#include "tests/support/processes.h"
-#include "tests/support/small_recipes.h"
-#include "tests/support/temporary_directory.h"
-#include "tests/support/train_on_threads.h"
+#include "tests/support/program_run.h"
 
 namespace kente {
 namespace {
 
-constexpr double kLimit = 120;  // seconds for one command
-
 /// The real program under the real mpirun; see exact_test for the same claims with threads.
-class Mpirun : public testing::Test {
- protected:
-  Mpirun() {
-    recipe_ = small_recipe(ModelFamily::kGpt2);
-    recipe_.model.hidden_size = 64;
-    recipe_.model.intermediate_size = 256;
-    recipe_.model.max_position_embeddings = recipe_.sequence_length = 64;
-    recipe_.global_batch_tokens = int64_t{16} * 64;
-    recipe_.optimizer.clip_norm = 0.5;
-    recipe_.data.sources[0].digest =
-        write_learnable_source(directory_.path(), recipe_.model.vocab_size);
-    write("recipe.textproto", to_text(recipe_));
-  }
-
-  void write(const std::string& name, const std::string& text) {
-    std::ofstream(directory_ / name) << text;
-  }
-  std::string train(const std::string& run, const std::string& more = "") {
-    return std::string(KENTE_BINARY_DIR) + "/bin/kente train --recipe " +
-           directory_ / "recipe.textproto" + " --data " + directory_.path() + " --out " +
-           directory_ / run + " " + more;
-  }
-  std::string plan(const std::string& name, const Plan& plan) {
-    write(name, to_text(plan));
-    return "--plan " + directory_ / name + " ";
-  }
-  CommandResult run(const std::string& command) {
-    CommandResult result = run_command(command, kLimit);
-    EXPECT_EQ(result.status, 0) << command << "\n" << result.output;
-    return result;
-  }
-  /// step -> loss_bits; the last line of a step wins.
-  std::map<int64_t, std::string> losses(const std::string& run) {
-    std::map<int64_t, std::string> bits;
-    std::ifstream file(directory_ / run + "/run.jsonl");
-    for (std::string line; std::getline(file, line);) {
-      const auto object = nlohmann::json::parse(line, nullptr, false);
-      if (!object.is_discarded()) bits[object["step"]] = object["loss_bits"];
-    }
-    return bits;
-  }
-  std::string digest(const std::string& run) {
-    std::ifstream file(directory_ / run + "/events.jsonl");
-    std::string digest;
-    for (std::string line; std::getline(file, line);)
-      if (const size_t at = line.find("parameters_sha256 "); at != std::string::npos)
-        digest = line.substr(at + 18, 64);
-    return digest;
-  }
-
-  TemporaryDirectory directory_;
-  Recipe recipe_;
-};
+class Mpirun : public ProgramRun {};
 
 TEST_F(Mpirun, SevenWaysToRunOneRecipeGiveTheSameBits) {
   run(train("one"));

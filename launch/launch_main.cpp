@@ -1,0 +1,129 @@
+/// kente launch -n N [--hostfile FILE] [TRAIN ARGUMENT...]
+/// Keeps a run alive: kente train under mpirun, started again when a rank dies or hangs.
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "csrc/base/errors.h"
+#include "csrc/config/parse.h"
+#include "launch/supervisor.h"
+
+namespace kente {
+namespace {
+
+/// A shell would read it as it is.
+std::string quoted(const std::string& word) {
+  constexpr const char* kPlain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=.,:/@%";
+  if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) return word;
+  std::string out = "'";
+  for (const char c : word) out += c == '\'' ? "'\\''" : std::string(1, c);
+  return out + "'";
+}
+
+struct Flags {
+  LaunchOptions options;
+  std::string recipe, out;
+  std::vector<std::string> overrides;
+  bool print_command = false;
+};
+
+Flags parse(int argc, char** argv) {
+  CLI::App app("kente launch: keeps a run alive; takes kente train's arguments too",
+               "kente launch");
+  Flags flags;
+  LaunchOptions& options = flags.options;
+  app.add_option("-n", options.ranks, "ranks")->required()->check(CLI::Range(1, 1 << 20));
+  app.add_option("--hostfile", options.hostfile, "machines and slots, in Open MPI's form")
+      ->check(CLI::ExistingFile);
+  app.add_option("--mpirun", options.mpirun, "the mpirun to use")->capture_default_str();
+  app.add_option("--control-address", options.control_host,
+                 "private address of this machine that ranks elsewhere can reach")
+      ->capture_default_str();
+  app.add_option("--max-failures", options.max_failures,
+                 "starts in a row that may finish no step before it gives up")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1 << 20));
+  app.add_option("--silence", options.limits.silence,
+                 "seconds without a heartbeat after which a rank is dead")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  app.add_option("--stuck", options.limits.stuck,
+                 "seconds in one phase after which a rank hangs; at least ten times what it takes")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  app.add_option("--patience", options.limits.patience,
+                 "seconds for starting, storing and validating")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  app.add_flag("--print-command", flags.print_command, "print the mpirun line and leave");
+  app.add_option("--recipe", flags.recipe, "what to train (protobuf text)");
+  app.add_option("--out", flags.out, "run directory (default runs/<recipe>)");
+  app.add_option("--set", flags.overrides, "field=value: override a recipe field; repeatable")
+      ->take_all();
+  app.add_flag("--resume", options.resume, "continue the run in --out");
+  app.allow_extras();
+  app.footer("All other arguments are kente train's: see kente train --help.");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp& help) {
+    app.exit(help);
+    flags.options.ranks = 0;
+    return flags;
+  } catch (const CLI::ParseError& error) {
+    throw UsageError(std::string(error.what()) + "; see kente launch --help");
+  }
+  options.train_args = app.remaining();
+  return flags;
+}
+
+/// Fills in where the run goes, and checks what can be checked before anything is started.
+void resolve(Flags& flags) {
+  LaunchOptions& options = flags.options;
+  if (flags.recipe.empty() && (!options.resume || flags.out.empty()))
+    throw UsageError("--recipe: missing; name one, or continue a run with --resume --out RUN");
+  if (flags.out.empty()) flags.out = "runs/" + load_recipe(flags.recipe, flags.overrides).name;
+  if (!options.resume && std::filesystem::exists(flags.out + "/run.jsonl"))
+    throw UsageError(flags.out +
+                     ": holds a run already: continue it with --resume, or name another --out");
+  options.run_directory = flags.out;
+  std::vector<std::string> told = {"--out", flags.out};
+  if (!flags.recipe.empty()) told.insert(told.end(), {"--recipe", flags.recipe});
+  for (const std::string& override_text : flags.overrides)
+    told.insert(told.end(), {"--set", override_text});
+  options.train_args.insert(options.train_args.begin(), told.begin(), told.end());
+  options.worker =
+      (std::filesystem::read_symlink("/proc/self/exe").parent_path() / "kente-worker").string();
+}
+
+int run(int argc, char** argv) {
+  Flags flags = parse(argc, argv);
+  if (flags.options.ranks == 0) return static_cast<int>(ExitStatus::kDone);  // --help
+  resolve(flags);
+  if (flags.print_command) {
+    std::string line;
+    for (const std::string& word :
+         mpirun_command(flags.options, flags.options.ranks, flags.options.resume))
+      line += (line.empty() ? "" : " ") + quoted(word);
+    std::printf("%s\n", line.c_str());
+    return static_cast<int>(ExitStatus::kDone);
+  }
+  return static_cast<int>(supervise(flags.options));
+}
+
+}  // namespace
+}  // namespace kente
+
+int main(int argc, char** argv) {
+  try {
+    return kente::run(argc, argv);
+  } catch (const std::exception& failure) {
+    std::fprintf(stderr, "kente launch: %s\n", failure.what());
+    return static_cast<int>(kente::exit_status(failure));
+  }
+}

@@ -1,0 +1,344 @@
+#include "launch/supervisor.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <random>
+#include <thread>
+#include <utility>
+
+#include "comm/control.h"
+#include "csrc/base/clock.h"
+#include "launch/child_processes.h"
+#include "launch/launch_resources.h"
+#include "launch/rank_output.h"
+
+namespace kente {
+namespace {
+
+constexpr int kPollMs = 20;
+constexpr double kDumpSeconds = 4;
+constexpr double kEndSeconds = 10;    // for SIGKILL to work everywhere
+constexpr double kLeaveSeconds = 10;  // for mpirun to end after its ranks
+
+double now_seconds() { return static_cast<double>(now_ns()) * 1e-9; }
+
+std::string random_token() {
+  std::random_device device;
+  std::string token;
+  for (int i = 0; i < 8; ++i) token += fmt::format("{:08x}", device());
+  return token;
+}
+
+/// How one start ended.
+struct Outcome {
+  enum class Kind { kDone, kStopped, kFailed } kind = Kind::kFailed;
+  ExitStatus status = ExitStatus::kPeer;
+  int rank = -1;  // whose fault; -1: nobody's alone
+  std::string what = {};
+  bool progressed = false;  // finished a step
+};
+
+class Supervisor {
+ public:
+  explicit Supervisor(const LaunchOptions& options) : options_(options), ranks_(options.ranks) {
+    std::filesystem::create_directories(options.run_directory + "/logs");
+    lock_.emplace(options.run_directory);
+    ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+  }
+  ExitStatus run();
+
+ private:
+  struct Start;
+  Outcome run_once(bool resume);
+  void hear(Start& start);
+  std::optional<Outcome> judge(Start& start);
+  Outcome end_of_mpirun(const Start& start) const;
+  void recovered(Start& start);
+  void end_everything(const Start& start);
+  bool wait(double seconds);
+  void event(const std::string& kind, int64_t step, const std::string& detail, int rank = -1,
+             std::optional<double> seconds = std::nullopt);
+
+  const LaunchOptions& options_;
+  std::optional<RunLock> lock_;
+  LaunchSignals signals_;
+  PhaseTimes times_;
+  int ranks_;
+  int incarnation_ = 0;
+  int stop_orders_ = 0;
+  int64_t last_step_ = 0;
+  std::optional<double> failed_at_;  // until a start has finished a step again
+};
+
+/// What is known of the start under way.
+struct Supervisor::Start {
+  Start(ControlServer& control, RankWatch& watching, std::string own_token, pid_t mpirun_pid)
+      : server(control), watch(watching), token(std::move(own_token)), mpirun(mpirun_pid) {}
+
+  ControlServer& server;
+  RankWatch& watch;
+  const std::string token;
+  pid_t mpirun;
+  std::optional<int> mpirun_status;
+  std::map<int, Hello> hellos;
+  std::optional<Outcome> lost;       // a rank died
+  std::optional<Deadline> leave_by;  // ranks said goodbye: mpirun should end
+  int left_status = 0;               // the worst goodbye
+  int left_rank = -1;
+  std::optional<int64_t> resumed_at;  // the step it began after
+  bool told_to_stop = false;
+};
+
+void Supervisor::event(const std::string& kind, int64_t step, const std::string& detail, int rank,
+                       std::optional<double> seconds) {
+  nlohmann::json line = {
+      {"time_ms", wall_clock_ms()},  {"event", kind},           {"step", step}, {"detail", detail},
+      {"incarnation", incarnation_}, {"supervisor", ::getpid()}};
+  if (rank >= 0) line["rank"] = rank;
+  if (seconds) line["seconds"] = *seconds;
+  // One write, so that lines of rank 0 and of this process never mix.
+  const std::string text = line.dump() + "\n";
+  const Descriptor file(::open((options_.run_directory + "/events.jsonl").c_str(),
+                               O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644));
+  if (!file || ::write(file.get(), text.data(), text.size()) < 0)
+    std::fprintf(stderr, "kente launch: events.jsonl: %s\n", std::strerror(errno));
+  RankOutput::note("kente launch: " + kind + ": " + detail);
+}
+
+void Supervisor::hear(Start& start) {
+  const double now = now_seconds();
+  for (const ControlServer::Event& heard : start.server.poll(kPollMs, signals_.fd())) {
+    const int rank = heard.rank;
+    switch (heard.kind) {
+      case ControlServer::Event::Kind::kJoined:
+        if (rank >= ranks_) break;
+        start.hellos[rank] = heard.hello;
+        start.watch.joined(rank, now);
+        break;
+      case ControlServer::Event::Kind::kProgress:
+        start.watch.progress(rank, heard.progress, now);
+        recovered(start);
+        break;
+      case ControlServer::Event::Kind::kLeft:
+        start.watch.left(rank);
+        if (!start.leave_by) start.leave_by = Deadline::after_seconds(kLeaveSeconds);
+        if (heard.status != 0 && start.left_rank < 0) {
+          start.left_status = heard.status;
+          start.left_rank = rank;
+        }
+        break;
+      case ControlServer::Event::Kind::kLost:
+        if (!start.lost && !start.leave_by)
+          start.lost =
+              Outcome{.rank = rank,
+                      .what = fmt::format("rank {} on {} died in {}", rank, start.hellos[rank].host,
+                                          start.watch.where(rank))};
+        break;
+      case ControlServer::Event::Kind::kRefused:
+        event("connection refused", last_step_, heard.why, rank);
+        break;
+    }
+  }
+  stop_orders_ += signals_.stop_orders();
+  int status = 0;
+  for (pid_t ended = 0; (ended = ::waitpid(-1, &status, WNOHANG)) > 0;)
+    if (ended == start.mpirun)
+      start.mpirun_status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+/// Notes how far the run is, and how long it took to be as far as before a failure.
+void Supervisor::recovered(Start& start) {
+  const int64_t finished = start.watch.finished_step();
+  last_step_ = std::max(last_step_, finished);
+  if (!start.resumed_at) {
+    // The board holds the step that was resumed from once a rank has left its start.
+    for (int rank = 0; rank < ranks_; ++rank)
+      if (start.watch.entry(rank).phase != Phase::kStart)
+        start.resumed_at = start.watch.entry(rank).step;
+    return;
+  }
+  if (!failed_at_ || finished <= *start.resumed_at) return;
+  const double seconds = now_seconds() - *failed_at_;
+  failed_at_.reset();
+  event("recovered", finished,
+        fmt::format("step {} finished {:.2f} s after the failure was noticed, resumed from step {}",
+                    finished, seconds, *start.resumed_at),
+        -1, seconds);
+}
+
+Outcome Supervisor::end_of_mpirun(const Start& start) const {
+  const int status = start.left_status != 0 ? start.left_status : *start.mpirun_status;
+  Outcome outcome{.rank = start.left_rank,
+                  .what = start.left_rank >= 0
+                              ? fmt::format("rank {} ended with status {}", start.left_rank, status)
+                              : fmt::format("mpirun ended with status {}", status)};
+  if (status == 0) {
+    outcome.kind = Outcome::Kind::kDone;
+    outcome.status = ExitStatus::kDone;
+  } else if (status == static_cast<int>(ExitStatus::kUsage) ||
+             status == static_cast<int>(ExitStatus::kStopped)) {
+    // Starting again would not help, or is not wanted.
+    outcome.kind = Outcome::Kind::kStopped;
+    outcome.status = static_cast<ExitStatus>(status);
+  } else if (status == static_cast<int>(ExitStatus::kStorage) ||
+             status == static_cast<int>(ExitStatus::kBug)) {
+    outcome.status = static_cast<ExitStatus>(status);
+  }
+  return outcome;
+}
+
+/// Whether the start is over, and how.
+std::optional<Outcome> Supervisor::judge(Start& start) {
+  if (stop_orders_ > 1)
+    return Outcome{.kind = Outcome::Kind::kStopped,
+                   .status = ExitStatus::kStopped,
+                   .what = "stopped at once by a second order"};
+  if (stop_orders_ == 1 && !start.told_to_stop && start.watch.joined() > 0) {
+    start.told_to_stop = true;
+    event("stop ordered", last_step_, "the step is finished and stored; once more ends it at once");
+    start.server.tell_all(Order::kStop);
+  }
+  if (start.lost) return start.lost;
+  if (start.mpirun_status) return end_of_mpirun(start);
+  if (start.leave_by && start.leave_by->passed()) {
+    start.mpirun_status = 3;
+    return end_of_mpirun(start);
+  }
+  const std::optional<RankWatch::Suspect> suspect = start.watch.suspect(now_seconds());
+  if (!suspect) return std::nullopt;
+  Outcome outcome{.rank = suspect->rank,
+                  .what = suspect->rank >= 0
+                              ? fmt::format("rank {}: {}", suspect->rank, suspect->why)
+                              : suspect->why};
+  failed_at_ = now_seconds();
+  for (const auto& [rank, hello] : start.hellos) {
+    if (suspect->rank >= 0 && rank != suspect->rank) continue;
+    const std::string path =
+        fmt::format("{}/logs/hung-rank-{:04d}-{}.txt", options_.run_directory, rank, incarnation_);
+    // Only what this start began: a pid of another machine means nothing here.
+    const std::vector<pid_t> own = processes_with("KENTE_CONTROL_TOKEN=" + start.token);
+    if (std::find(own.begin(), own.end(), static_cast<pid_t>(hello.pid)) == own.end()) continue;
+    dump_stacks(static_cast<pid_t>(hello.pid), path, kDumpSeconds);
+    outcome.what += "; stacks in " + path;
+    break;
+  }
+  return outcome;
+}
+
+void Supervisor::end_everything(const Start& start) {
+  const std::vector<pid_t> left = end_all_with("KENTE_CONTROL_TOKEN=" + start.token, kEndSeconds);
+  if (left.empty()) return;
+  std::string pids;
+  for (const pid_t pid : left) pids += " " + std::to_string(pid);
+  event("not ended", last_step_, "stuck in the kernel, its device is lost until then: pid" + pids);
+}
+
+Outcome Supervisor::run_once(bool resume) {
+  ++incarnation_;
+  const std::string token = random_token();
+  ControlServer server({.host = options_.control_host, .token = token});
+  RankWatch watch(ranks_, options_.limits, times_, now_seconds());
+  std::map<std::string, std::string> environment = {
+      {"KENTE_CONTROL", server.address()},
+      {"KENTE_CONTROL_TOKEN", token},
+      {"KENTE_INCARNATION", std::to_string(incarnation_)}};
+  std::optional<MpiScratch> scratch;
+  if (options_.hostfile.empty()) scratch.emplace().add_to(environment);
+  RankOutput output(fmt::format("{}/logs/mpirun-{}.log", options_.run_directory, incarnation_));
+  Start start(
+      server, watch, token,
+      start_program(mpirun_command(options_, ranks_, resume), environment, output.write_end()));
+  output.close_write_end();
+  std::optional<Outcome> outcome;
+  while (!outcome) {
+    hear(start);
+    outcome = judge(start);
+  }
+  if (outcome->kind == Outcome::Kind::kFailed && !failed_at_) failed_at_ = now_seconds();
+  end_everything(start);
+  output.finish();
+  outcome->progressed = start.resumed_at && watch.finished_step() > *start.resumed_at;
+  return *outcome;
+}
+
+/// False when an order to stop ended the wait.
+bool Supervisor::wait(double seconds) {
+  const Deadline deadline = Deadline::after_seconds(seconds);
+  while (!deadline.passed() && stop_orders_ == 0) {
+    signals_.wait(deadline.seconds_left());
+    stop_orders_ += signals_.stop_orders();
+  }
+  return stop_orders_ == 0;
+}
+
+ExitStatus Supervisor::run() {
+  int64_t failures = 0;  // in a row, without a finished step
+  bool resume = options_.resume;
+  while (true) {
+    event("launch", last_step_,
+          fmt::format("start {} of {} ranks{}", incarnation_ + 1, ranks_,
+                      resume ? ", from what is stored" : ""));
+    const Outcome outcome = run_once(resume);
+    resume = true;
+    if (outcome.kind != Outcome::Kind::kFailed) {
+      if (outcome.status != ExitStatus::kDone) event("launch ended", last_step_, outcome.what);
+      return outcome.status;
+    }
+    failures = outcome.progressed ? 1 : failures + 1;
+    event("failure", last_step_, outcome.what, outcome.rank);
+    if (stop_orders_ > 0) {
+      event("launch ended", last_step_, "stopped by order after a failure");
+      return ExitStatus::kStopped;
+    }
+    if (failures > options_.max_failures) {
+      event("gave up", last_step_,
+            fmt::format("{} starts in a row finished no step; see {}/logs/mpirun-{}.log", failures,
+                        options_.run_directory, incarnation_));
+      return outcome.status;
+    }
+    if (!wait(back_off_seconds(failures))) return ExitStatus::kStopped;
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> mpirun_command(const LaunchOptions& options, int ranks, bool resume) {
+  std::vector<std::string> words = {options.mpirun, "-n", std::to_string(ranks)};
+  const auto add = [&](std::initializer_list<const char*> more) {
+    words.insert(words.end(), more.begin(), more.end());
+  };
+  if (::geteuid() == 0) add({"--allow-run-as-root"});
+  if (!options.hostfile.empty()) {
+    add({"--hostfile"});
+    words.push_back(options.hostfile);
+    for (const char* name : {"KENTE_CONTROL", "KENTE_CONTROL_TOKEN", "KENTE_INCARNATION"})
+      add({"-x", name});
+  } else if (ranks > static_cast<int>(std::thread::hardware_concurrency())) {
+    add({"--oversubscribe", "--bind-to", "none"});
+  }
+  words.push_back(options.worker);
+  words.emplace_back("train");
+  words.insert(words.end(), options.train_args.begin(), options.train_args.end());
+  if (resume) words.emplace_back("--resume");
+  return words;
+}
+
+double back_off_seconds(int64_t failures) {
+  constexpr double kMost = 60;
+  if (failures <= 1) return 0;
+  return std::min(kMost, static_cast<double>(int64_t{1} << std::min<int64_t>(failures - 2, 10)));
+}
+
+ExitStatus supervise(const LaunchOptions& options) { return Supervisor(options).run(); }
+
+}  // namespace kente

@@ -1,0 +1,151 @@
+#include <poll.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <functional>
+#include <sstream>
+
+#include "csrc/base/clock.h"
+#include "tests/support/program_run.h"
+
+namespace kente {
+namespace {
+
+/// kente launch with real ranks that are killed, frozen and stopped.
+class Launch : public ProgramRun {
+ protected:
+  Launch() {
+    recipe_.steps = 120;
+    write("recipe.textproto", to_text(recipe_));
+    plan_ = plan("plan", plan_from_borders({{0, 2, 6}, {0, 4, 6}}, {9, 7}));
+  }
+  std::string launch(const std::string& run, const std::string& more) {
+    return "exec " + kente("launch", run, "--checkpoint-every 5 " + more);
+  }
+  std::string events(const std::string& run) {
+    std::ostringstream text;
+    text << std::ifstream(directory_ / run + "/events.jsonl").rdbuf();
+    return text.str();
+  }
+  /// How often an event of this kind was recorded.
+  int count(const std::string& run, const std::string& kind) {
+    int found = 0;
+    const std::string all = events(run), wanted = "\"event\":\"" + kind + "\"";
+    for (size_t at = all.find(wanted); at != std::string::npos; at = all.find(wanted, at + 1))
+      ++found;
+    return found;
+  }
+  /// False when the program ended or the time was over before.
+  static bool until(Process& program, const std::function<bool()>& is_true) {
+    const Deadline deadline = Deadline::after_seconds(kLimit);
+    while (!is_true()) {
+      if (deadline.passed() || !program.running()) return false;
+      ::poll(nullptr, 0, 2);
+    }
+    return true;
+  }
+  bool reaches(Process& program, const std::string& run, int64_t step) {
+    return until(program, [&] { return losses(run).contains(step); });
+  }
+  void expect_nothing_left(const std::string& run) {
+    EXPECT_EQ(find_processes(directory_ / run), std::vector<pid_t>());
+  }
+
+  std::string plan_;
+};
+
+TEST_F(Launch, SurvivesAKilledAndAFrozenRankAndALostMpirunWithTheUndisturbedBits) {
+  run(train("alone", "--plan even"));
+  Process program(launch("run", plan_ + "-n 4 --silence 1"));
+  ASSERT_TRUE(reaches(program, "run", 20)) << program.wait(1).output;
+  ::kill(find_rank(2, directory_ / "run").value(), SIGKILL);
+  ASSERT_TRUE(until(program, [&] { return count("run", "recovered") >= 1; })) << events("run");
+  ASSERT_TRUE(reaches(program, "run", 50));
+  ::kill(find_rank(1, directory_ / "run").value(), SIGSTOP);
+  ASSERT_TRUE(until(program, [&] { return count("run", "recovered") >= 2; })) << events("run");
+  EXPECT_EQ(find_processes(directory_ / "run").size(), 6u) << "launch, mpirun and its four ranks";
+  ASSERT_TRUE(reaches(program, "run", 80));
+  const std::vector<pid_t> mpiruns = find_processes("mpirun");
+  for (const pid_t pid : find_processes(directory_ / "run"))
+    if (std::find(mpiruns.begin(), mpiruns.end(), pid) != mpiruns.end()) ::kill(pid, SIGKILL);
+  ASSERT_TRUE(until(program, [&] { return count("run", "recovered") >= 3; })) << events("run");
+  const CommandResult result = program.wait(kLimit);
+  EXPECT_EQ(result.status, 0) << result.output;
+  EXPECT_EQ(losses("run"), losses("alone"));
+  EXPECT_EQ(digest("run"), digest("alone"));
+  EXPECT_EQ(digest("run").size(), 64u);
+  expect_nothing_left("run");
+  EXPECT_NE(events("run").find("rank 2 on "), std::string::npos) << events("run");
+  EXPECT_NE(events("run").find("rank 1: no heartbeat for 1."), std::string::npos) << events("run");
+  EXPECT_GT(std::filesystem::file_size(directory_ / "run/logs/hung-rank-0001-2.txt"), 0u);
+}
+
+TEST_F(Launch, StopsByOrderWithAStoredStepAndAtOnceByASecondOrder) {
+  recipe_.steps = 100000;
+  write("recipe.textproto", to_text(recipe_));
+  {
+    Process program(launch("run", "-n 2 --plan even"));
+    ASSERT_TRUE(reaches(program, "run", 7)) << program.wait(1).output;
+    ::kill(program.pid(), SIGINT);
+    const CommandResult result = program.wait(30);
+    EXPECT_EQ(result.status, 5) << result.output;
+    EXPECT_EQ(count("run", "stopped"), 1) << events("run");
+    const int64_t last = losses("run").rbegin()->first;
+    EXPECT_NE(events("run").find("\"event\":\"checkpoint\",\"step\":" + std::to_string(last)),
+              std::string::npos)
+        << events("run");
+    expect_nothing_left("run");
+  }
+  Process program(launch("run", "-n 2 --plan even --resume"));
+  ASSERT_TRUE(reaches(program, "run", losses("run").rbegin()->first + 3));
+  ::kill(program.pid(), SIGTERM);
+  ::kill(program.pid(), SIGINT);
+  EXPECT_EQ(program.wait(10).status, 5);
+  expect_nothing_left("run");
+}
+
+TEST_F(Launch, WhatStartingAgainWouldNotHelpIsNotStartedAgain) {
+  const CommandResult wrong =
+      run_command(launch("run", "-n 2 --plan even --set model.hidden_sise=3"), kLimit);
+  EXPECT_EQ(wrong.status, 2) << wrong.output;
+  const CommandResult missing =
+      run_command(launch("other", "-n 2 --plan even --set data.source[0].id=nowhere"), kLimit);
+  EXPECT_EQ(missing.status, 2) << missing.output;
+  EXPECT_EQ(count("other", "launch"), 1);
+  EXPECT_NE(missing.output.find("nowhere"), std::string::npos);
+}
+
+TEST_F(Launch, GivesUpAfterSoManyStartsThatFinishNoStep) {
+  write("mpirun", "#!/bin/sh\necho no network\nexit 3\n");
+  std::filesystem::permissions(directory_ / "mpirun", std::filesystem::perms::owner_all);
+  const CommandResult result =
+      run_command(launch("run", "-n 2 --max-failures 2 --mpirun " + directory_ / "mpirun"), kLimit);
+  EXPECT_EQ(result.status, 3) << result.output;
+  EXPECT_EQ(count("run", "launch"), 3);
+  EXPECT_EQ(count("run", "gave up"), 1);
+  EXPECT_NE(result.output.find("no network"), std::string::npos) << "what it printed is shown";
+}
+
+TEST_F(Launch, ASecondSupervisorOfARunIsRefusedAndTheFirstGoesOn) {
+  Process program(launch("run", "-n 2 --plan even"));
+  ASSERT_TRUE(reaches(program, "run", 3));
+  const CommandResult second = run_command(launch("run", "-n 2 --plan even --resume"), kLimit);
+  EXPECT_EQ(second.status, 2);
+  EXPECT_NE(second.output.find("process " + std::to_string(program.pid())), std::string::npos)
+      << second.output;
+  EXPECT_EQ(program.wait(kLimit).status, 0);
+}
+
+TEST_F(Launch, PrintsTheExactCommand) {
+  const CommandResult result =
+      run_command(launch("run", "-n 3 --set steps=7 --print-command"), kLimit);
+  EXPECT_EQ(result.status, 0);
+  EXPECT_NE(result.output.find("mpirun -n 3 "), std::string::npos) << result.output;
+  EXPECT_NE(result.output.find("kente-worker train --out "), std::string::npos) << result.output;
+  EXPECT_NE(result.output.find("--set steps=7"), std::string::npos) << result.output;
+  EXPECT_FALSE(std::filesystem::exists(directory_ / "run"));
+}
+
+}  // namespace
+}  // namespace kente
