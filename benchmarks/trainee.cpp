@@ -88,7 +88,7 @@ double Trainee::run() {
       batches.push_back(random_batch(recipe_, m.grains * recipe_.grain_samples,
                                      static_cast<uint64_t>(m.first_grain)));
   const int64_t begin = now_ns();
-  step_.run(++steps_, std::move(batches), false);
+  step_.run(++steps_, std::move(batches), {});
   return static_cast<double>(now_ns() - begin) * 1e-9;
 }
 

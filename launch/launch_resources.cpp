@@ -15,12 +15,19 @@
 #include <fstream>
 
 #include "csrc/base/errors.h"
+#include "csrc/base/hash.h"
 
 namespace kente {
 namespace {
 
-/// Empty when it cannot be made: Open MPI then uses its own places.
-std::string make_directory(std::string pattern) {
+/// A new directory <prefix>XXXXXX, after removing those of a supervisor that was killed: the caller
+/// holds the run's lock. Empty when it cannot be made: Open MPI then uses its own places.
+std::string make_directory(const std::string& parent, const std::string& prefix) {
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(parent, ignored))
+    if (entry.path().filename().string().starts_with(prefix))
+      std::filesystem::remove_all(entry.path(), ignored);
+  std::string pattern = parent + "/" + prefix + "XXXXXX";
   return ::mkdtemp(pattern.data()) != nullptr ? pattern : std::string();
 }
 
@@ -63,9 +70,13 @@ int LaunchSignals::stop_orders() {
   return orders;
 }
 
-MpiScratch::MpiScratch()
-    : tmp_(make_directory("/tmp/kente-XXXXXX")),
-      shm_(make_directory("/dev/shm/kente-mpi-XXXXXX")) {}
+MpiScratch::MpiScratch(const std::string& run_directory) {
+  const std::string run = std::filesystem::weakly_canonical(run_directory).string();
+  // Short: the names of sockets below it must fit into 107 characters.
+  const std::string prefix = "kente-mpi-" + hex64(xxh3_64(run.data(), run.size())) + "-";
+  tmp_ = make_directory("/tmp", prefix);
+  shm_ = make_directory("/dev/shm", prefix);
+}
 
 MpiScratch::~MpiScratch() {
   std::error_code ignored;

@@ -35,7 +35,8 @@ class LaunchSignals {
 /// so they are removed with the object.
 class MpiScratch {
  public:
-  MpiScratch();
+  /// The run's lock must be held.
+  explicit MpiScratch(const std::string& run_directory);
   ~MpiScratch();
   MpiScratch(const MpiScratch&) = delete;
   MpiScratch& operator=(const MpiScratch&) = delete;

@@ -253,7 +253,7 @@ Outcome Supervisor::run_once(bool resume) {
       {"KENTE_CONTROL_TOKEN", token},
       {"KENTE_INCARNATION", std::to_string(incarnation_)}};
   std::optional<MpiScratch> scratch;
-  if (options_.hostfile.empty()) scratch.emplace().add_to(environment);
+  if (options_.hostfile.empty()) scratch.emplace(options_.run_directory).add_to(environment);
   RankOutput output(fmt::format("{}/logs/mpirun-{}.log", options_.run_directory, incarnation_));
   Start start(
       server, watch, token,

@@ -120,6 +120,12 @@ std::string own_limits() {
   return limits ? limits : "";
 }
 
+/// Where this machine keeps what outlives a process but not the machine.
+std::string shared_memory() {
+  const char* directory = ::getenv("KENTE_SHM_DIRECTORY");
+  return directory ? directory : "/dev/shm";
+}
+
 /// Of a rank that ends because another one failed: the other's.
 ExitStatus status_of(const std::exception& failure) {
   const auto* peer = dynamic_cast<const PeerStopped*>(&failure);
@@ -147,7 +153,9 @@ ExitStatus train_recipe(TrainFlags flags, const Launched& launched) {
                                          .limits = own_limits(),
                                          .terminal = output_is_terminal(launched),
                                          .want_stop = want_stop,
-                                         .board = &board},
+                                         .board = &board,
+                                         .shared_memory = shared_memory(),
+                                         .supervised = heartbeat != nullptr},
                                         *world);
     if (heartbeat) heartbeat->goodbye(static_cast<int>(status));
     return status;
@@ -175,7 +183,7 @@ ExitStatus run_sample(const SampleFlags& flags) {
   const auto log = null_log();
   const Mesh mesh = make_mesh(recipe, even_plan(recipe, 1, 1), 1);
   Parameters parameters(recipe.model, mesh.layers_of(0), recipe.numerics.compute);
-  Recovery recovery(mesh, *world, *files, *log, flags.run, 60);
+  Recovery recovery(mesh, *world, *files, *log, {.run_directory = flags.run, .snapshots = ""}, 60);
   const auto restored = recovery.restore(recipe_sha256(recipe), parameters, nullptr);
   if (!restored) throw UsageError(flags.run + ": no complete checkpoint in it");
   std::vector<int32_t> prompt;

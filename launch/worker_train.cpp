@@ -11,6 +11,7 @@
 #include "csrc/config/parse.h"
 #include "csrc/plan/describe.h"
 #include "csrc/plan/describe_choice.h"
+#include "csrc/train/snapshots.h"
 #include "csrc/train/trainer.h"
 #include "launch/choose_plan.h"
 
@@ -105,6 +106,8 @@ ExitStatus run_train(const TrainFlags& flags, const Recipe& recipe, const TrainP
   options.checkpoint_every = flags.checkpoint_every >= 0 ? flags.checkpoint_every
                                                          : std::max<int64_t>(1, recipe.steps / 10);
   options.keep_checkpoints = flags.keep;
+  options.snapshots = snapshot_directory(process.shared_memory, flags.out);
+  options.snapshot_every = flags.snapshot_every >= 0 ? flags.snapshot_every : process.supervised;
   options.check_replicas_every = flags.check_replicas_every;
   options.timeout_seconds = flags.timeout;
   options.build_id = process.build_id;
@@ -136,6 +139,9 @@ void add_train(CLI::App& app, TrainFlags& flags) {
   app.add_option("--keep", flags.keep, "checkpoints to keep")
       ->capture_default_str()
       ->check(CLI::Range(1, 1 << 20));
+  app.add_option("--snapshot-every", flags.snapshot_every,
+                 "steps between snapshots in memory, from which a run that died goes on; 0: none "
+                 "(default: 1 under kente launch, else 0)");
   app.add_option("--check-replicas-every", flags.check_replicas_every,
                  "steps between comparisons of the bits that several ranks hold; 0: never")
       ->capture_default_str()

@@ -21,7 +21,7 @@ struct TrainFlags {
   std::vector<std::string> overrides;
   int stages = 0;
   bool resume = false, replan = false, print_config = false, quiet = false;
-  int64_t checkpoint_every = -1, keep = 3, check_replicas_every = 50;
+  int64_t checkpoint_every = -1, keep = 3, check_replicas_every = 50, snapshot_every = -1;
   double timeout = 600;
 };
 
@@ -34,9 +34,11 @@ Recipe resolve_recipe(TrainFlags& flags);
 /// What main knows of this process.
 struct TrainProcess {
   std::string build_id, limits;
-  bool terminal = false;            // people watch
-  std::function<bool()> want_stop;  // asked between steps
-  ProgressBoard* board = nullptr;   // where this rank is
+  bool terminal = false;                   // people watch
+  std::function<bool()> want_stop;         // asked between steps
+  ProgressBoard* board = nullptr;          // where this rank is
+  std::string shared_memory = "/dev/shm";  // where snapshots lie
+  bool supervised = false;                 // somebody starts it again when it dies
 };
 
 /// kente train: chooses a plan, trains, prints how it ended. A collective.

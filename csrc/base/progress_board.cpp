@@ -6,8 +6,9 @@ namespace kente {
 
 std::string_view name_of(Phase phase) {
   constexpr std::array<std::string_view, kPhases> kNames = {
-      "start",  "data",     "forward", "backward", "waiting for a neighbour", "reduce", "step",
-      "gather", "validate", "save",    "end"};
+      "start",  "data", "forward", "backward", "waiting for a neighbour",
+      "reduce", "step", "gather",  "snapshot", "validate",
+      "save",   "end"};
   return kNames.at(static_cast<size_t>(phase));
 }
 
@@ -17,6 +18,7 @@ bool waits_for_others(Phase phase) {
     case Phase::kReduce:
     case Phase::kStep:
     case Phase::kGather:
+    case Phase::kSnapshot:
     case Phase::kValidate:
     case Phase::kSave:
     case Phase::kStart:

@@ -16,6 +16,7 @@ enum class Phase : int32_t {
   kReduce,   // starts a reduction
   kStep,     // waits for all ranks, then the optimizer
   kGather,
+  kSnapshot,
   kValidate,
   kSave,
   kEnd

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <random>
+
+#include "csrc/base/hash.h"
 
 namespace kente {
 namespace {
@@ -44,6 +47,13 @@ std::vector<std::string> all_gather_text(Communicator& world, const std::string&
     texts.push_back(
         all.substr(rank * static_cast<size_t>(longest), static_cast<size_t>(lengths[rank])));
   return texts;
+}
+
+std::string shared_token(Communicator& world, const Deadline& deadline) {
+  std::random_device device;
+  uint64_t token = (uint64_t{device()} << 32) | device();
+  world.broadcast({.data = &token, .count = 1, .dtype = DType::kI64}, 0)->wait(deadline);
+  return hex64(token);
 }
 
 void together(Communicator& world, const std::function<void()>& work, const Deadline& deadline) {

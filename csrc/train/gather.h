@@ -25,6 +25,9 @@ class PeerStopped : public PeerError {
 std::vector<std::string> all_gather_text(Communicator& world, const std::string& text,
                                          const Deadline& deadline);
 
+/// 16 hex digits, equal on all ranks, different every time. A collective.
+std::string shared_token(Communicator& world, const Deadline& deadline);
+
 /// Runs work on every rank, then lets all of them know how it went. If any failed, rank 0 throws
 /// the lowest failed rank's error and all others PeerStopped: one line for the user, one status. A
 /// collective: work itself must not communicate.

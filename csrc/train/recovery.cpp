@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <filesystem>
 #include <map>
 #include <memory>
-#include <random>
 
 #include "csrc/base/errors.h"
-#include "csrc/base/hash.h"
 #include "csrc/ckpt/manifest.h"
+#include "csrc/ckpt/snapshot.h"
 #include "csrc/plan/shards.h"
 #include "csrc/train/gather.h"
 #include "csrc/train/transfer.h"
@@ -120,33 +120,53 @@ std::string shard_name(int rank) {
   return name.data();
 }
 
-/// Equal on all ranks, different every time.
-std::string shared_token(Communicator& world, const Deadline& deadline) {
-  std::random_device device;
-  uint64_t token = (uint64_t{device()} << 32) | device();
-  world.broadcast({.data = &token, .count = 1, .dtype = DType::kI64}, 0)->wait(deadline);
-  return hex64(token);
-}
-
 }  // namespace
 
+CheckpointManifest manifest_of(const Moment& moment, const RunIdentity& run) {
+  CheckpointManifest manifest;
+  manifest.step = moment.step;
+  manifest.run_id = run.run_id;
+  manifest.recipe_sha256 = run.recipe_sha256;
+  manifest.samples = moment.samples;
+  manifest.state = moment.state;
+  return manifest;
+}
+
+std::string Recovery::Tier::path(const RestorePoint& point, const Shard& shard) const {
+  return memory ? directory + "/" + shard.file
+                : directory + "/" + step_directory(point.step) + "/" + shard.file;
+}
+
 Recovery::Recovery(const Mesh& mesh, Communicator& world, FileSystem& files, Log& log,
-                   const std::string& run_directory, double timeout_seconds)
+                   const Places& places, double timeout_seconds)
     : mesh_(mesh),
       world_(world),
       files_(files),
       log_(log),
-      directory_(run_directory + "/ckpt"),
-      timeout_seconds_(timeout_seconds) {
+      timeout_seconds_(timeout_seconds),
+      start_(shared_token(world, deadline())),
+      disk_{.directory = places.run_directory + "/ckpt"},
+      memory_{.directory = places.snapshots, .memory = true} {
   together(
-      world, [&] { files.make_directories(directory_); }, deadline());
-  domains_ = find_storage_domains(world, files, run_directory, shared_token(world, deadline()),
-                                  deadline());
+      world,
+      [&] {
+        files.make_directories(disk_.directory);
+        if (!memory_.directory.empty()) files.make_directories(memory_.directory);
+      },
+      deadline());
+  disk_.domains = find_storage_domains(world, files, places.run_directory, start_, deadline());
+  if (!memory_.directory.empty())
+    memory_.domains = find_storage_domains(world, files, memory_.directory, start_, deadline());
 }
 
-void Recovery::by_leaders(const std::function<void()>& work) {
+Recovery::~Recovery() {
+  std::error_code not_empty;  // then snapshots lie there, ours or others'
+  if (!memory_.directory.empty()) std::filesystem::remove(memory_.directory, not_empty);
+}
+
+void Recovery::by_leaders(const Tier& tier, const std::function<void()>& work) {
   together(
-      world_, [&] { leads_domain() ? work() : void(); }, deadline());
+      world_, [&] { leads_in(tier) ? work() : void(); }, deadline());
 }
 
 bool Recovery::save(const Moment& moment, const RunIdentity& run, const Parameters& parameters,
@@ -154,23 +174,18 @@ bool Recovery::save(const Moment& moment, const RunIdentity& run, const Paramete
   const std::string step = std::to_string(moment.step);
   const std::string id = run.run_id + "-" + step + "-" + std::to_string(++attempts_);
   try {
-    by_leaders([&] { remove_leftovers(files_, directory_); });
+    by_leaders(disk_, [&] { remove_leftovers(files_, disk_.directory); });
     Shard mine;
     together(
         world_, [&] { mine = write_own_shard(id, parameters, optimizer); }, deadline());
-    CheckpointManifest manifest;
-    manifest.step = moment.step;
-    manifest.run_id = run.run_id;
-    manifest.recipe_sha256 = run.recipe_sha256;
-    manifest.samples = moment.samples;
-    manifest.state = moment.state;
+    CheckpointManifest manifest = manifest_of(moment, run);
     const std::string text = mine.file.empty() ? std::string() : to_json(mine);
     const std::vector<std::string> all = all_gather_text(world_, text, deadline());
     for (size_t rank = 0; rank < all.size(); ++rank)
       if (!all[rank].empty()) manifest.add(parse_shard(all[rank], "rank " + std::to_string(rank)));
-    by_leaders([&] { write_manifest(files_, directory_, id, manifest); });
-    by_leaders([&] { commit(files_, directory_, id, moment.step); });
-    by_leaders([&] { retain(files_, directory_, retention.newest, retention.also); });
+    by_leaders(disk_, [&] { write_manifest(files_, disk_.directory, id, manifest); });
+    by_leaders(disk_, [&] { commit(files_, disk_.directory, id, moment.step); });
+    by_leaders(disk_, [&] { retain(files_, disk_.directory, retention.newest, retention.also); });
     return true;
   } catch (const StorageError& failure) {
     log_.error("checkpoint of step " + step + " failed: " + failure.what());
@@ -183,7 +198,7 @@ bool Recovery::save(const Moment& moment, const RunIdentity& run, const Paramete
 
 void Recovery::forget_after(int64_t step) {
   try {
-    by_leaders([&] { kente::forget_after(files_, directory_, step); });
+    by_leaders(disk_, [&] { kente::forget_after(files_, disk_.directory, step); });
   } catch (const StorageError& failure) {
     log_.error(std::string("a checkpoint that training went back from stays: ") + failure.what());
   } catch (const PeerStopped& peer) {
@@ -192,8 +207,8 @@ void Recovery::forget_after(int64_t step) {
   }
 }
 
-Shard Recovery::write_own_shard(const std::string& id, const Parameters& parameters,
-                                const AdamW& optimizer) {
+std::vector<NamedTensor> Recovery::own_tensors(const Parameters& parameters,
+                                               const AdamW& optimizer) const {
   std::vector<NamedTensor> tensors;
   for (const StateTensor& tensor : all_tensors(mesh_, parameters, true)) {
     if (!parameters.holds(tensor.group)) continue;
@@ -209,23 +224,27 @@ Shard Recovery::write_own_shard(const std::string& id, const Parameters& paramet
     float* data = place_of(tensor, elements.begin, parameters, &optimizer);
     tensors.push_back(stored_tensor(tensor, elements, data));
   }
+  return tensors;
+}
+
+Shard Recovery::write_own_shard(const std::string& id, const Parameters& parameters,
+                                const AdamW& optimizer) {
+  const std::vector<NamedTensor> tensors = own_tensors(parameters, optimizer);
   if (tensors.empty()) return {};
-  Shard shard = write_shard(files_, directory_, id, shard_name(world_.rank()), tensors);
-  shard.domain = domain();
+  Shard shard = write_shard(files_, disk_.directory, id, shard_name(world_.rank()), tensors);
+  shard.domain = domain_in(disk_);
   return shard;
 }
 
-std::vector<std::vector<StepInventory>> Recovery::gather_inventories() {
+std::vector<std::vector<StepInventory>> Recovery::gather_inventories(const Tier& tier) {
   std::string mine;
-  together(
-      world_,
-      [&] {
-        if (leads_domain()) mine = to_json(list_checkpoints(files_, directory_));
-      },
-      deadline());
+  by_leaders(tier, [&] {
+    mine = to_json(tier.memory ? list_snapshots(files_, tier.directory)
+                               : list_checkpoints(files_, tier.directory));
+  });
   const std::vector<std::string> all = all_gather_text(world_, mine, deadline());
   std::vector<std::vector<StepInventory>> inventories;
-  for (const int leader : domains_.leader_of)
+  for (const int leader : tier.domains.leader_of)
     inventories.push_back(
         parse_inventory(all[static_cast<size_t>(leader)], "rank " + std::to_string(leader)));
   return inventories;
@@ -234,56 +253,87 @@ std::vector<std::vector<StepInventory>> Recovery::gather_inventories() {
 std::optional<Recovery::Restored> Recovery::restore(const std::string& recipe_sha256,
                                                     Parameters& parameters, AdamW* optimizer,
                                                     int64_t at_most) {
-  std::vector<std::vector<StepInventory>> inventories = gather_inventories();
-  for (std::vector<StepInventory>& inventory : inventories)
-    std::erase_if(inventory, [&](const StepInventory& stored) { return stored.step > at_most; });
   const std::vector<WantedTensor> wanted = wanted_tensors(mesh_, parameters, optimizer != nullptr);
-  while (true) {
-    const RestoreChoice choice = newest_complete(inventories, wanted);
+  const auto newest = [&](const Tier& tier) {
+    if (tier.inventories.empty()) return std::optional<RestorePoint>();
+    RestoreChoice choice = newest_complete(tier.inventories, wanted);
     if (world_.rank() == 0)
       for (const std::string& line : choice.passed_over) log_.warn("passed over: " + line);
-    if (!choice.point) return std::nullopt;
-    const RestorePoint& point = *choice.point;
+    return choice.point;
+  };
+  disk_.inventories = gather_inventories(disk_);
+  for (std::vector<StepInventory>& inventory : disk_.inventories)
+    std::erase_if(inventory, [&](const StepInventory& stored) { return stored.step > at_most; });
+  std::optional<RestorePoint> stored = newest(disk_);
+  if (!memory_.directory.empty())
+    memory_.inventories =
+        merge_snapshots(gather_inventories(memory_), recipe_sha256,
+                        stored ? stored->manifest.run_id : std::string(), at_most);
+  while (true) {
+    const std::optional<RestorePoint> kept = newest(memory_);
+    const bool from_memory = kept && (!stored || kept->step >= stored->step);
+    Tier& tier = from_memory ? memory_ : disk_;
+    if (!from_memory) stored = newest(disk_);
+    if (!from_memory && !stored) return std::nullopt;
+    const RestorePoint& point = from_memory ? *kept : *stored;
     if (point.manifest.recipe_sha256 != recipe_sha256)
-      throw UsageError(directory_ + "/" + step_directory(point.step) +
+      throw UsageError(tier.directory + "/" + step_directory(point.step) +
                        ": trained by another recipe (" + point.manifest.recipe_sha256 +
                        ", this one is " + recipe_sha256 +
                        "): resume with the recipe.textproto of its run directory");
-    const std::vector<std::string> damaged = fetch(point, parameters, optimizer);
+    const std::vector<std::string> damaged = fetch(tier, point, parameters, optimizer);
     if (damaged.empty()) {
       for (const int group : parameters.groups()) parameters.refresh(group);
-      return Restored{.moment = {.step = point.step,
-                                 .samples = point.manifest.samples,
-                                 .state = point.manifest.state},
-                      .run_id = point.manifest.run_id};
+      for (const Shard& shard : point.manifest.shards)
+        if (from_memory) restored_files_.insert(shard.file);
+      Restored restored{.moment = {.step = point.step,
+                                   .samples = point.manifest.samples,
+                                   .state = point.manifest.state},
+                        .run_id = point.manifest.run_id,
+                        .from_memory = from_memory};
+      restored.moment.state.erase(kSnapshotStart);
+      return restored;
     }
     // A damaged file is as good as absent: choose again without it.
     for (const std::string& line : damaged) {
       const auto domain = static_cast<size_t>(std::stoi(line));
       const std::string file = line.substr(line.find(' ') + 1);
-      for (StepInventory& step : inventories[domain])
+      for (StepInventory& step : tier.inventories[domain])
         if (step.step == point.step) std::erase(step.present, file);
     }
   }
 }
 
-std::vector<std::string> Recovery::fetch(const RestorePoint& point, const Parameters& parameters,
-                                         AdamW* optimizer) {
+void Recovery::forget_old_snapshots() {
+  if (memory_.directory.empty()) return;
+  by_leaders(memory_, [&] {
+    remove_snapshots(files_, memory_.directory, [&](const std::string& file) {
+      return file.starts_with(start_) || restored_files_.contains(file);
+    });
+  });
+}
+
+void Recovery::forget_restored_snapshots() {
+  if (restored_files_.empty()) return;
+  restored_files_.clear();
+  forget_old_snapshots();
+}
+
+std::vector<std::string> Recovery::fetch(const Tier& tier, const RestorePoint& point,
+                                         const Parameters& parameters, AdamW* optimizer) {
   std::string damaged;  // lines "domain file"
   std::map<size_t, std::unique_ptr<ShardReader>> readers;
   const auto read = [&](const TensorSource& source, int64_t first, int64_t bytes, void* out) {
     const Shard& shard = point.manifest.shards[source.shard];
     try {
       auto& reader = readers[source.shard];
-      if (!reader)
-        reader = std::make_unique<ShardReader>(
-            files_, directory_ + "/" + step_directory(point.step) + "/" + shard.file, shard);
+      if (!reader) reader = std::make_unique<ShardReader>(files_, tier.path(point, shard), shard);
       reader->read_part(source.tensor, first, bytes, out);
       return true;
     } catch (const Error& failure) {
       if (exit_status(failure) == ExitStatus::kBug) throw;
       log_.warn(failure.what());
-      damaged += std::to_string(domain()) + " " + shard.file + "\n";
+      damaged += std::to_string(domain_in(tier)) + " " + shard.file + "\n";
       return false;
     }
   };
@@ -300,7 +350,7 @@ std::vector<std::string> Recovery::fetch(const RestorePoint& point, const Parame
         move.own = place_of(tensor, element, parameters, optimizer);
       }
       move_tensor(
-          move, domains_, world_,
+          move, tier.domains, world_,
           [&](int64_t first, int64_t bytes, void* out) { return read(source, first, bytes, out); },
           deadline());
     }

@@ -27,10 +27,13 @@ Step::Step(const Recipe& recipe, const Plan& plan, const Mesh& mesh, Communicato
       sizes_.push_back(m.grains * recipe.grain_samples);
 }
 
-StepReport Step::run(int64_t step, std::vector<MicroBatch> batches, bool want_stop) {
+StepReport Step::run(int64_t step, std::vector<MicroBatch> batches, const RankSays& says) {
   const int64_t begin = now_ns();
   StepReport report{.step = step};
-  Vote vote{.stop = want_stop ? 1 : 0};
+  Vote vote{.stop = says.stop,
+            .snapshot_busy = says.snapshot_busy,
+            .snapshots_cost = says.snapshots_cost,
+            .snapshots_failed = says.snapshots_failed};
   runner_.clock().begin_step();
   reducer_.begin_step();
   runner_.clock().add_optimizer(now_ns() - begin);
@@ -65,7 +68,10 @@ int64_t Step::apply(int64_t step, Vote& vote, StepReport& report) {
   world_.all_reduce({.data = &vote, .count = kFields, .dtype = DType::kI64}, ReduceOp::kSum)
       ->wait(deadline);
   const int64_t waited_until = now_ns();
-  report.stop = vote.stop > 0;
+  report.any = {.stop = vote.stop > 0,
+                .snapshot_busy = vote.snapshot_busy > 0,
+                .snapshots_cost = vote.snapshots_cost > 0,
+                .snapshots_failed = vote.snapshots_failed > 0};
   report.tokens = vote.tokens;
   report.lr = learning_rate(recipe_, step);
   report.applied = vote.poison == 0;

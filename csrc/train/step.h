@@ -15,6 +15,14 @@
 
 namespace kente {
 
+/// What a rank tells all others with its step's vote.
+struct RankSays {
+  bool stop = false;              // it was asked to stop
+  bool snapshot_busy = false;     // it cannot take a snapshot of this step
+  bool snapshots_cost = false;    // they take too much of its time
+  bool snapshots_failed = false;  // it can take no more
+};
+
 /// What a step did; equal on every rank but for seconds.
 struct StepReport {
   int64_t step = 0;      // from 1
@@ -23,7 +31,7 @@ struct StepReport {
   double grad_norm = 0;  // global, before clipping
   double lr = 0;
   double seconds = 0;
-  bool stop = false;  // some rank was asked to stop
+  RankSays any = {};  // what some rank said
   /// False: a gradient or loss was not finite, or beyond what EXACT holds; nothing was changed,
   /// loss and grad_norm are NaN.
   bool applied = true;
@@ -36,9 +44,9 @@ class Step {
   Step(const Recipe& recipe, const Plan& plan, const Mesh& mesh, Communicator& world,
        Parameters& parameters, AdamW& optimizer, double timeout_seconds);
 
-  /// batches: this step's micro-batches if this rank holds a first chunk, else empty. want_stop:
-  /// this rank was asked to stop. Throws UsageError when no target counted.
-  StepReport run(int64_t step, std::vector<MicroBatch> batches, bool want_stop);
+  /// batches: this step's micro-batches if this rank holds a first chunk, else empty. Throws
+  /// UsageError when no target counted.
+  StepReport run(int64_t step, std::vector<MicroBatch> batches, const RankSays& says);
 
   /// Mean loss and tokens of held-back micro-batches, without changing anything. counts[r]:
   /// micro-batches of replica r, sizes[m]: samples in this replica's micro-batch m. Returns this
@@ -52,6 +60,7 @@ class Step {
   /// What all ranks add up before the optimizer may move; integers, so order cannot matter.
   struct Vote {
     int64_t loss = 0, tokens = 0, poison = 0, norm_high = 0, norm_low = 0, stop = 0;
+    int64_t snapshot_busy = 0, snapshots_cost = 0, snapshots_failed = 0;
   };
   /// Returns when the waiting for other ranks ended.
   int64_t apply(int64_t step, Vote& vote, StepReport& report);

@@ -3,13 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
+#include <limits>
 #include <optional>
-#include <random>
+#include <utility>
 
 #include "csrc/base/clock.h"
 #include "csrc/base/errors.h"
-#include "csrc/base/hash.h"
 #include "csrc/config/model_layout.h"
 #include "csrc/config/parse.h"
 #include "csrc/data/loader.h"
@@ -21,6 +20,10 @@
 #include "csrc/train/recovery.h"
 #include "csrc/train/run_directory.h"
 #include "csrc/train/safeguards.h"
+#include "csrc/train/snapshots.h"
+#include "csrc/train/start_up.h"
+#include "csrc/train/step_record.h"
+#include "csrc/train/timeline.h"
 #include "csrc/train/validation.h"
 
 namespace kente {
@@ -44,7 +47,10 @@ class Trainer {
   void tell_drift(int64_t step, const WatchedSteps& watched);
   void validate(int64_t step);
   void checkpoint(int64_t step);
-  void draw_timeline(const std::function<StepReport()>& step);
+  Moment moment(int64_t step) const;
+  RankSays what_to_say(int64_t step);
+  void snapshot(const StepReport& report);
+  void draw_timeline(const std::function<void()>& step);
   TrainResult finish(int64_t step, bool stopped);
   void event(const std::string& kind, int64_t step, const std::string& detail);
   bool leads() const { return world_.rank() == 0; }
@@ -64,6 +70,8 @@ class Trainer {
   Step step_;
   std::optional<Pacer> pacer_;
   Recovery recovery_;
+  Snapshots snapshots_;
+  std::vector<NamedTensor> own_tensors_;  // what a snapshot holds of this rank
   Safeguards safeguards_;
   RunIdentity identity_;
   std::unique_ptr<TrainingData> data_;  // null on ranks that read no data
@@ -77,37 +85,6 @@ class Trainer {
   float last_loss_ = 0;
   double last_bits_per_byte_ = 0;
 };
-
-std::string make_run_id(Communicator& world, const Deadline& deadline) {
-  std::random_device device;
-  uint64_t id = (uint64_t{device()} << 32) | device();
-  world.broadcast({.data = &id, .count = 1, .dtype = DType::kI64}, 0)->wait(deadline);
-  return hex64(id);
-}
-
-/// The recipe with every source's digest, so that a resumed run notices other text. A rank that
-/// reads data looks them up for all.
-Recipe resolve_sources(const TrainOptions& options, Communicator& world, const Deadline& deadline) {
-  const Mesh mesh = make_mesh(options.recipe, options.plan, world.size());
-  const int reader = mesh.replicas.front().chunks.front().rank;
-  Recipe recipe = options.recipe;
-  together(
-      world,
-      [&] {
-        if (world.rank() == reader) recipe = with_source_digests(recipe, options.data_directory);
-      },
-      deadline);
-  const std::string mine = world.rank() == reader ? to_text(recipe) : "";
-  const auto all = all_gather_text(world, mine, deadline);
-  return parse_recipe(all[static_cast<size_t>(reader)], "the resolved recipe");
-}
-
-/// Refuses a fresh start over an old run: nothing is ever overwritten silently.
-void check_run_directory(const TrainOptions& options, FileSystem& files) {
-  if (options.start == StartMode::kFresh && files.exists(options.run_directory + "/run.jsonl"))
-    throw UsageError(options.run_directory +
-                     ": holds a run already: continue it with --resume, or name another --out");
-}
 
 Trainer::Trainer(const TrainOptions& options, Communicator& world, FileSystem& files, Log& log)
     : options_(options),
@@ -123,7 +100,15 @@ Trainer::Trainer(const TrainOptions& options, Communicator& world, FileSystem& f
       optimizer_(recipe_.optimizer, parameters_,
                  optimizer_shards_of(world.rank(), mesh_, model_layout(recipe_.model))),
       step_(recipe_, options.plan, mesh_, world, parameters_, optimizer_, options.timeout_seconds),
-      recovery_(mesh_, world, files, log, options.run_directory, options.timeout_seconds),
+      recovery_(mesh_, world, files, log,
+                {.run_directory = options.run_directory, .snapshots = options.snapshots},
+                options.timeout_seconds),
+      snapshots_({.directory = options.snapshots,
+                  .start = recovery_.start(),
+                  .rank = world.rank(),
+                  .every = options.snapshots.empty() ? 0 : options.snapshot_every},
+                 files, log),
+      own_tensors_(recovery_.own_tensors(parameters_, optimizer_)),
       safeguards_(recipe_, mesh_, world, parameters_, optimizer_,
                   {.check_replicas_every = options.check_replicas_every,
                    .timeout_seconds = options.timeout_seconds}),
@@ -157,6 +142,7 @@ void Trainer::start_or_resume() {
   std::optional<Recovery::Restored> restored;
   if (options_.start == StartMode::kResume)
     restored = recovery_.restore(identity_.recipe_sha256, parameters_, &optimizer_);
+  recovery_.forget_old_snapshots();
   if (restored) {
     first_step_ = restored->moment.step + 1;
     newest_checkpoint_ = restored->moment.step;
@@ -164,7 +150,7 @@ void Trainer::start_or_resume() {
     // Checkpoints older than the guards have no state of theirs.
     safeguards_.resume(restored->moment.state["guard"]);
   } else {
-    identity_.run_id = make_run_id(world_, deadline());
+    identity_.run_id = shared_token(world_, deadline());
     parameters_.init(recipe_.seed);
   }
   open_loader(first_step_);
@@ -181,8 +167,9 @@ void Trainer::start_or_resume() {
     directory_.keep_tokenizer(options_.data_directory);
   }
   event(restored ? "resume" : "start", first_step_ - 1,
-        fmt::format("run {} on {} ranks, {} replicas", identity_.run_id, world_.size(),
-                    mesh_.replicas.size()));
+        fmt::format("run {} on {} ranks, {} replicas{}", identity_.run_id, world_.size(),
+                    mesh_.replicas.size(),
+                    restored && restored->from_memory ? ", from the snapshot in memory" : ""));
 }
 
 /// The next data is that of this step.
@@ -212,9 +199,17 @@ int64_t Trainer::go_back(int64_t from, const Safeguards::Decision& decision) {
     optimizer_.reset();
   }
   recovery_.forget_after(to);
+  snapshots_.forget_after(to);
   safeguards_.went_back(from, to, decision.leave_out_data);
   newest_checkpoint_ = to;
   open_loader(to + 1);
+  if (snapshots_.on()) {
+    // What is stored of this step does not know yet that training went back to it, and why.
+    snapshots_.take(manifest_of(moment(to), identity_), own_tensors_,
+                    std::numeric_limits<double>::infinity());
+    snapshots_.wait();
+    world_.barrier(deadline());
+  }
   event("went back", from,
         fmt::format("to step {}, {}", to,
                     decision.leave_out_data ? fmt::format("going on with the data of step {}",
@@ -239,14 +234,15 @@ TrainResult Trainer::run() {
     ++step;
     std::vector<MicroBatch> batches;
     if (loader_) batches = loader_->next();
-    const bool want_stop = options_.want_stop && options_.want_stop();
+    const RankSays says = what_to_say(step);
     StepReport report;
+    const auto run_step = [&] { report = step_.run(step, std::move(batches), says); };
     if (step == drawn) {
-      draw_timeline([&] { return report = step_.run(step, std::move(batches), want_stop); });
+      draw_timeline(run_step);
     } else {
-      report = step_.run(step, std::move(batches), want_stop);
+      run_step();
     }
-    stopped = report.stop && step < recipe_.steps;
+    stopped = report.any.stop && step < recipe_.steps;
     std::optional<WatchedSteps> watched;
     if (watch_) watched = watch_->step(report.seconds, step_.runner().clock());
     record(report, watched);
@@ -264,6 +260,7 @@ TrainResult Trainer::run() {
       stopped = false;
       continue;
     }
+    snapshot(report);
     const bool last = step == recipe_.steps;
     if (!validation_->empty() && (last || step % recipe_.validation.every_steps == 0))
       validate(step);
@@ -275,21 +272,8 @@ TrainResult Trainer::run() {
 void Trainer::record(const StepReport& report, const std::optional<WatchedSteps>& watched) {
   last_loss_ = report.loss;
   if (!leads()) return;
-  StepRecord line;
-  line.step = report.step;
-  line.tokens = report.tokens;
-  line.loss = report.loss;
-  line.grad_norm = report.grad_norm;
-  line.lr = report.lr;
-  line.seconds = report.seconds;
-  line.tokens_per_second = static_cast<double>(report.tokens) / report.seconds;
-  line.ceiling_fraction =
-      model_flops_per_token(recipe_) * line.tokens_per_second / std::max(ceiling_flops_, 1.0);
-  if (options_.plan.prediction && options_.plan.prediction->step_seconds > 0)
-    line.predicted_seconds = options_.plan.prediction->step_seconds;
-  const int64_t data_step = safeguards_.data_step(report.step);
-  line.first_sample = (data_step - 1) * recipe_.samples_per_step();
-  line.last_sample = data_step * recipe_.samples_per_step() - 1;
+  StepRecord line = step_record(recipe_, options_.plan, report, ceiling_flops_,
+                                safeguards_.data_step(report.step));
   line.epoch = data_ ? data_->epochs(line.last_sample + 1) : 0;
   if (watched) line.ranks = watched->ranks;
   directory_.step(line);
@@ -316,15 +300,44 @@ void Trainer::validate(int64_t step) {
                              record.loss, record.bits_per_byte));
 }
 
+Moment Trainer::moment(int64_t step) const {
+  return {.step = step,
+          .samples = safeguards_.data_step(step) * recipe_.samples_per_step(),
+          .state = {{"guard", safeguards_.state()}}};
+}
+
+RankSays Trainer::what_to_say(int64_t step) {
+  return {.stop = options_.want_stop && options_.want_stop(),
+          .snapshot_busy = snapshots_.due(step) && snapshots_.busy(),
+          .snapshots_cost = snapshots_.cost_too_much(),
+          .snapshots_failed = snapshots_.failed()};
+}
+
+/// Every rank takes the same steps, or there is no whole one.
+void Trainer::snapshot(const StepReport& report) {
+  if (!snapshots_.on()) return;
+  if (report.any.snapshots_failed) {
+    snapshots_.clear();
+    event("no snapshots", report.step, "a rank has no memory for them, see the logs");
+    return;
+  }
+  if (report.any.snapshots_cost) {
+    snapshots_.take_fewer();
+    event("fewer snapshots", report.step,
+          fmt::format("one every {} steps: they took more than 2 % of a step", snapshots_.every()));
+  }
+  if (!snapshots_.due(report.step) || report.any.snapshot_busy) return;
+  board_.set(Phase::kSnapshot);
+  // All have one that is whole by now: what the state came from is no longer needed.
+  if (snapshots_.taken() > 0) recovery_.forget_restored_snapshots();
+  snapshots_.take(manifest_of(moment(report.step), identity_), own_tensors_, report.seconds);
+}
+
 void Trainer::checkpoint(int64_t step) {
   board_.set_step(step);
   board_.set(Phase::kSave);
   const int64_t begin = now_ns();
-  const Recovery::Moment moment = {
-      .step = step,
-      .samples = safeguards_.data_step(step) * recipe_.samples_per_step(),
-      .state = {{"guard", safeguards_.state()}}};
-  if (!recovery_.save(moment, identity_, parameters_, optimizer_,
+  if (!recovery_.save(moment(step), identity_, parameters_, optimizer_,
                       {.newest = options_.keep_checkpoints, .also = safeguards_.keep(step)})) {
     event("checkpoint failed", step, "storage failed, see the logs; training goes on");
     return;
@@ -334,23 +347,9 @@ void Trainer::checkpoint(int64_t step) {
         fmt::format("durable after {:.2f} s", static_cast<double>(now_ns() - begin) * 1e-9));
 }
 
-void Trainer::draw_timeline(const std::function<StepReport()>& step) {
-  world_.barrier(deadline());
-  const double start = static_cast<double>(now_ns()) * 1e-9;
-  step_.runner().record_spans(true);
-  step();
-  step_.runner().record_spans(false);
-  std::vector<TimelineSpan> spans = step_.runner().take_spans();
-  for (TimelineSpan& span : spans) {
-    span.begin -= start;
-    span.end -= start;
-  }
-  std::vector<TimelineSpan> all;
-  for (const std::string& text : all_gather_text(world_, to_json(spans), deadline())) {
-    const std::vector<TimelineSpan> some = parse_timeline(text, "a rank's timeline");
-    all.insert(all.end(), some.begin(), some.end());
-  }
-  if (leads()) directory_.write_timeline(all);
+void Trainer::draw_timeline(const std::function<void()>& step) {
+  const auto spans = timeline_of(step, step_.runner(), world_, deadline());
+  if (leads()) directory_.write_timeline(spans);
 }
 
 TrainResult Trainer::finish(int64_t step, bool stopped) {
@@ -362,6 +361,8 @@ TrainResult Trainer::finish(int64_t step, bool stopped) {
   result.loss = last_loss_;
   result.stopped = stopped;
   result.parameters_sha256 = parameters_digest(world_, mesh_, parameters_, deadline());
+  // The last step is stored, or storage failed: then memory is the only place that has it.
+  if (newest_checkpoint_ == step) snapshots_.clear();
   event(stopped ? "stopped" : "finished", step, "parameters_sha256 " + result.parameters_sha256);
   if (leads()) progress_.note("report: " + directory_.write_report());
   return result;

@@ -31,7 +31,11 @@ struct TrainOptions {
   std::string data_directory;
   std::string run_directory;
   StartMode start = StartMode::kFresh;
-  int64_t checkpoint_every = 0;  // steps; 0: only at the end
+  int64_t checkpoint_every = 0;  // steps; 0: only at the end, and where the guards want one
+  /// Steps between snapshots in memory, which outlive the process; 0: none. Grows by itself when
+  /// they cost more than 2 % of a step.
+  int64_t snapshot_every = 0;
+  std::string snapshots;  // where they lie, see csrc/train/snapshots.h; looked at when resuming
   int64_t keep_checkpoints = 3;
   int64_t check_replicas_every = 50;  // steps between comparisons of the replicas' bits; 0: never
   double timeout_seconds = 600;       // a peer silent for so long is lost

@@ -1,5 +1,6 @@
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -19,7 +20,9 @@ class Launch : public ProgramRun {
     recipe_.steps = 120;
     write("recipe.textproto", to_text(recipe_));
     plan_ = plan("plan", plan_from_borders({{0, 2, 6}, {0, 4, 6}}, {9, 7}));
+    ::setenv("KENTE_SHM_DIRECTORY", (directory_ / "shm").c_str(), 1);
   }
+  ~Launch() override { ::unsetenv("KENTE_SHM_DIRECTORY"); }
   std::string launch(const std::string& run, const std::string& more) {
     return "exec " + kente("launch", run, "--checkpoint-every 5 " + more);
   }
@@ -47,6 +50,15 @@ class Launch : public ProgramRun {
   }
   bool reaches(Process& program, const std::string& run, int64_t step) {
     return until(program, [&] { return losses(run).contains(step); });
+  }
+  /// Files in shared memory that a run left.
+  int64_t snapshots() {
+    int64_t found = 0;
+    std::error_code none;
+    for (const auto& entry :
+         std::filesystem::recursive_directory_iterator(directory_ / "shm", none))
+      found += entry.is_regular_file();
+    return found;
   }
   void expect_nothing_left(const std::string& run) {
     EXPECT_EQ(find_processes(directory_ / run), std::vector<pid_t>());
@@ -76,6 +88,11 @@ TEST_F(Launch, SurvivesAKilledAndAFrozenRankAndALostMpirunWithTheUndisturbedBits
   EXPECT_EQ(digest("run"), digest("alone"));
   EXPECT_EQ(digest("run").size(), 64u);
   expect_nothing_left("run");
+  EXPECT_EQ(snapshots(), 0) << "the last step is stored";
+  EXPECT_EQ(count("run", "resume"), 3);
+  for (size_t at = events("run").find("\"resume\""); at != std::string::npos;
+       at = events("run").find("\"resume\"", at + 1))
+    EXPECT_NE(events("run").substr(at, 200).find("from the snapshot in memory"), std::string::npos);
   EXPECT_NE(events("run").find("rank 2 on "), std::string::npos) << events("run");
   EXPECT_NE(events("run").find("rank 1: no heartbeat for 1."), std::string::npos) << events("run");
   EXPECT_GT(std::filesystem::file_size(directory_ / "run/logs/hung-rank-0001-2.txt"), 0u);
@@ -96,6 +113,7 @@ TEST_F(Launch, StopsByOrderWithAStoredStepAndAtOnceByASecondOrder) {
               std::string::npos)
         << events("run");
     expect_nothing_left("run");
+    EXPECT_EQ(snapshots(), 0) << "the last step is stored";
   }
   Process program(launch("run", "-n 2 --plan even --resume"));
   ASSERT_TRUE(reaches(program, "run", losses("run").rbegin()->first + 3));
@@ -103,6 +121,7 @@ TEST_F(Launch, StopsByOrderWithAStoredStepAndAtOnceByASecondOrder) {
   ::kill(program.pid(), SIGINT);
   EXPECT_EQ(program.wait(10).status, 5);
   expect_nothing_left("run");
+  EXPECT_GT(snapshots(), 0) << "memory alone holds the last steps";
 }
 
 TEST_F(Launch, WhatStartingAgainWouldNotHelpIsNotStartedAgain) {

@@ -12,6 +12,7 @@
 #include "comm/local.h"
 #include "csrc/base/log_file.h"
 #include "csrc/train/gather.h"
+#include "tests/support/hooked_file_system.h"
 #include "tests/support/token_files.h"
 
 namespace kente {
@@ -41,14 +42,18 @@ ThreadedRun train_on_threads(const ThreadedOptions& options, int ranks) {
       train_options.ceiling_seconds = 0;  // one product: nobody looks at it
       train_options.run_directory =
           options.run_directories.at(options.run_directories.size() > 1 ? index : 0);
+      if (!options.snapshot_directories.empty())
+        train_options.snapshots = options.snapshot_directories.at(index);
       train_options.after_step = [&](const StepReport& report) {
         if (rank == 0) run.steps.push_back(report);
         if (options.on_step) options.on_step(rank, report);
       };
       try {
-        const auto files = posix_file_system();
+        HookedFileSystem files([&](std::string_view operation, const std::string& path) {
+          if (options.on_file) options.on_file(rank, operation, path);
+        });
         const auto log = null_log();
-        const TrainResult result = train(train_options, *worlds[index], *files, *log);
+        const TrainResult result = train(train_options, *worlds[index], files, *log);
         if (rank == 0) run.result = result;
       } catch (...) {  // handed over to the caller below
         failures[index] = std::current_exception();

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "csrc/train/trainer.h"
@@ -22,7 +23,10 @@ struct ThreadedRun {
 struct ThreadedOptions {
   TrainOptions train;  // recipe, plan, data_directory, start, checkpoint_every
   std::vector<std::string> run_directories;
+  std::vector<std::string> snapshot_directories;  // one per rank; empty: train.snapshots for all
   std::function<void(int rank, const StepReport&)> on_step;
+  /// Before every operation of a rank that changes a file; may be empty.
+  std::function<void(int rank, std::string_view operation, const std::string& path)> on_file;
 };
 ThreadedRun train_on_threads(const ThreadedOptions& options, int ranks);
 

@@ -61,7 +61,7 @@ std::vector<StepReport> train_golden(const GoldenRun& golden, const Recipe& reci
           for (const MeshMicroBatch& m :
                mesh.replicas[static_cast<size_t>(mesh.replica_of(rank))].micro_batches)
             batches.push_back(golden.batch(s, m.first_grain, m.grains));
-        const StepReport report = step.run(s + 1, std::move(batches), false);
+        const StepReport report = step.run(s + 1, std::move(batches), {});
         if (rank == 0) reports.push_back(report);
       }
     });

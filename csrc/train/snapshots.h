@@ -1,0 +1,85 @@
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "csrc/base/bounded_queue.h"
+#include "csrc/base/file_system.h"
+#include "csrc/base/log.h"
+#include "csrc/ckpt/snapshot.h"
+
+namespace kente {
+
+/// Where snapshots of a run lie on this node: in shared_memory, a directory of this user's for runs
+/// in a directory of this name.
+std::string snapshot_directory(const std::string& shared_memory, const std::string& run_directory);
+
+/// One rank's snapshots: its part of every K-th step in two slots of shared memory, which outlive
+/// the process. Training stands still for one copy; a thread digests it. While one slot is written
+/// the other holds the step before, so all ranks must take the same steps: see Step's vote.
+class Snapshots {
+ public:
+  struct Options {
+    std::string directory;
+    std::string start;  // equal on all ranks, another one every start: names the slots
+    int rank = 0;
+    int64_t every = 0;  // steps; 0: none are taken
+  };
+  Snapshots(const Options& options, FileSystem& files, Log& log);
+  ~Snapshots();
+
+  bool on() const { return every_ > 0; }
+  bool due(int64_t step) const { return on() && step % every_ == 0; }
+  int64_t every() const { return every_; }
+  /// The last one is not visible yet.
+  bool busy() const { return sealing_.load(std::memory_order_acquire); }
+  /// This rank can take no more: no memory. Said once in the log.
+  bool failed() const { return failed_.load(std::memory_order_relaxed); }
+  /// The last copy took more than 2 % of the steps between two; false when asked again.
+  bool cost_too_much() { return std::exchange(cost_too_much_, false); }
+  /// Twice as rarely from now on.
+  void take_fewer() { every_ *= 2; }
+
+  /// Copies; not while busy(). manifest: all but its shards. tensors: the same every time.
+  /// step_seconds: what a step takes. The first copy into a slot is not judged: it touches the
+  /// pages for the first time.
+  void take(CheckpointManifest manifest, const std::vector<NamedTensor>& tensors,
+            double step_seconds);
+  /// Until the last one is visible.
+  void wait() const { sealing_.wait(true, std::memory_order_acquire); }
+  /// How many were taken.
+  int64_t taken() const { return taken_; }
+
+  /// Training went back: what is newer must not be found.
+  void forget_after(int64_t step);
+  /// Removes this rank's slots: everything is stored elsewhere.
+  void clear();
+
+ private:
+  struct Job {
+    SnapshotSlot* slot = nullptr;
+    CheckpointManifest manifest;
+  };
+  void run();
+  std::string slot_name(size_t slot) const;
+
+  const Options options_;
+  FileSystem& files_;
+  Log& log_;
+  int64_t every_;
+  int64_t taken_ = 0;
+  bool cost_too_much_ = false;
+  std::array<std::unique_ptr<SnapshotSlot>, 2> slots_;
+  size_t next_ = 0;
+  std::atomic<bool> sealing_{false}, failed_{false};
+  BoundedQueue<Job> jobs_{1};
+  std::thread thread_;  // last: it uses the others
+};
+
+}  // namespace kente
