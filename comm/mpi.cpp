@@ -11,6 +11,7 @@
 
 #include "comm/piecewise.h"
 #include "csrc/base/errors.h"
+#include "csrc/base/failpoint.h"
 #include "csrc/base/unique_handle.h"
 
 namespace kente {
@@ -97,6 +98,7 @@ class MpiRequest : public Request {
   void start() override { check(start_(&request_), operation_); }
 
   bool test() override {
+    KENTE_FAILPOINT("comm.wait");
     int complete = 0;
     MPI_Status status;
     check(MPI_Test(&request_, &complete, &status), operation_);
@@ -162,6 +164,7 @@ class MpiCommunicator : public Communicator {
   int size() const override { return size_; }
 
   std::unique_ptr<Work> isend(BufferView data, int to, int tag) override {
+    KENTE_FAILPOINT("comm.send");
     const Operation operation = named("isend", data, to, tag);
     Requests requests;
     cut(data, kMessageBytes, [&](BufferView part) {
@@ -174,6 +177,7 @@ class MpiCommunicator : public Communicator {
   }
 
   std::unique_ptr<Work> irecv(BufferView data, int from, int tag) override {
+    KENTE_FAILPOINT("comm.receive");
     const Operation operation = named("irecv", data, from, tag);
     Requests requests;
     cut(data, kMessageBytes, [&](BufferView part) {
@@ -286,6 +290,7 @@ class MpiCommunicator : public Communicator {
 
   std::unique_ptr<Work> begin(CollectiveQueue* queue, const Operation& operation,
                               Requests requests) {
+    if (queue) KENTE_FAILPOINT("comm.collective");
     auto work = std::make_unique<PiecewiseWork>(queue, operation.text(), std::move(requests),
                                                 &session_.lost);
     work->done();

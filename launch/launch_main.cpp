@@ -1,5 +1,6 @@
 /// kente launch -n N [--hostfile FILE] [TRAIN ARGUMENT...]
 /// Keeps a run alive: kente train under mpirun, started again when a rank dies or hangs.
+#include <stdlib.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "csrc/base/errors.h"
+#include "csrc/ckpt/snapshot.h"
 #include "csrc/config/parse.h"
 #include "launch/supervisor.h"
 
@@ -61,6 +63,12 @@ Flags parse(int argc, char** argv) {
                  "seconds for starting, storing and validating")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
+  app.add_option("--chaos", options.chaos.seed,
+                 "disturb the run on purpose, as this seed says: ranks are killed, frozen and "
+                 "slowed, bits of snapshots and checkpoints flipped; judged at the end");
+  app.add_option("--chaos-every", options.chaos.between, "seconds between two faults, on average")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
   app.add_flag("--print-command", flags.print_command, "print the mpirun line and leave");
   app.add_option("--recipe", flags.recipe, "what to train (protobuf text)");
   app.add_option("--out", flags.out, "run directory (default runs/<recipe>)");
@@ -92,6 +100,8 @@ void resolve(Flags& flags) {
     throw UsageError(flags.out +
                      ": holds a run already: continue it with --resume, or name another --out");
   options.run_directory = flags.out;
+  const char* shared_memory = ::getenv("KENTE_SHM_DIRECTORY");
+  options.snapshots = snapshot_directory(shared_memory ? shared_memory : "/dev/shm", flags.out);
   std::vector<std::string> told = {"--out", flags.out};
   if (!flags.recipe.empty()) told.insert(told.end(), {"--recipe", flags.recipe});
   for (const std::string& override_text : flags.overrides)

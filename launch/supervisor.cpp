@@ -50,7 +50,11 @@ struct Outcome {
 
 class Supervisor {
  public:
-  explicit Supervisor(const LaunchOptions& options) : options_(options), ranks_(options.ranks) {
+  explicit Supervisor(const LaunchOptions& options)
+      : options_(options),
+        ranks_(options.ranks),
+        chaos_(options.chaos, options.ranks, options.run_directory, options.snapshots,
+               now_seconds()) {
     std::filesystem::create_directories(options.run_directory + "/logs");
     lock_.emplace(options.run_directory);
     ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
@@ -64,6 +68,8 @@ class Supervisor {
   std::optional<Outcome> judge(Start& start);
   Outcome end_of_mpirun(const Start& start) const;
   void recovered(Start& start);
+  void disturb(const Start& start);
+  ExitStatus judge_chaos();
   void end_everything(const Start& start);
   bool wait(double seconds);
   void event(const std::string& kind, int64_t step, const std::string& detail, int rank = -1,
@@ -74,6 +80,7 @@ class Supervisor {
   LaunchSignals signals_;
   PhaseTimes times_;
   int ranks_;
+  Chaos chaos_;
   int incarnation_ = 0;
   int stop_orders_ = 0;
   int64_t last_step_ = 0;
@@ -176,6 +183,32 @@ void Supervisor::recovered(Start& start) {
         -1, seconds);
 }
 
+/// Only once a step is done: a start that never gets so far has its own limits.
+void Supervisor::disturb(const Start& start) {
+  if (!options_.chaos.seed || start.leave_by || !start.resumed_at ||
+      start.watch.finished_step() <= *start.resumed_at)
+    return;
+  const std::vector<pid_t> own = processes_with("KENTE_CONTROL_TOKEN=" + start.token);
+  std::map<int, pid_t> pids;
+  for (const auto& [rank, hello] : start.hellos)
+    if (std::find(own.begin(), own.end(), static_cast<pid_t>(hello.pid)) != own.end())
+      pids[rank] = static_cast<pid_t>(hello.pid);
+  const std::string done = chaos_.act(pids, now_seconds());
+  if (!done.empty()) event("chaos", last_step_, done);
+}
+
+/// What is left of a run that was disturbed on purpose.
+ExitStatus Supervisor::judge_chaos() {
+  const ChaosVerdict verdict = judge_run(options_.run_directory);
+  const std::string told =
+      fmt::format("{} faults, {} starts, {} steps of which {} were done again", chaos_.faults(),
+                  incarnation_, verdict.steps, verdict.done_again);
+  event("chaos judged", verdict.steps,
+        verdict.problem.empty() ? told + "; the last step is stored and verifies"
+                                : told + "; FAILED: " + verdict.problem);
+  return verdict.problem.empty() ? ExitStatus::kDone : ExitStatus::kStorage;
+}
+
 Outcome Supervisor::end_of_mpirun(const Start& start) const {
   const int status = start.left_status != 0 ? start.left_status : *start.mpirun_status;
   Outcome outcome{.rank = start.left_rank,
@@ -262,9 +295,11 @@ Outcome Supervisor::run_once(bool resume) {
   std::optional<Outcome> outcome;
   while (!outcome) {
     hear(start);
+    disturb(start);
     outcome = judge(start);
   }
   if (outcome->kind == Outcome::Kind::kFailed && !failed_at_) failed_at_ = now_seconds();
+  chaos_.forget_processes();
   end_everything(start);
   output.finish();
   outcome->progressed = start.resumed_at && watch.finished_step() > *start.resumed_at;
@@ -291,6 +326,7 @@ ExitStatus Supervisor::run() {
     const Outcome outcome = run_once(resume);
     resume = true;
     if (outcome.kind != Outcome::Kind::kFailed) {
+      if (outcome.status == ExitStatus::kDone && options_.chaos.seed) return judge_chaos();
       if (outcome.status != ExitStatus::kDone) event("launch ended", last_step_, outcome.what);
       return outcome.status;
     }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "csrc/base/errors.h"
+#include "launch/chaos.h"
 #include "launch/rank_watch.h"
 
 namespace kente {
@@ -22,6 +23,8 @@ struct LaunchOptions {
   std::string control_host = "127.0.0.1";
   int64_t max_failures = 5;  // starts in a row that finish no step; then it gives up
   RankWatch::Limits limits;
+  Chaos::Options chaos;
+  std::string snapshots;  // where those of the run lie, for chaos
 };
 
 /// The exact command of a start. The token and where to report go by the environment.

@@ -18,6 +18,7 @@
 #include "comm/local.h"
 #include "comm/mpi.h"
 #include "csrc/base/errors.h"
+#include "csrc/base/failpoint.h"
 #include "csrc/base/hash.h"
 #include "csrc/base/log_file.h"
 #include "csrc/config/parse.h"
@@ -114,16 +115,27 @@ std::unique_ptr<Communicator> make_world(const Launched& launched,
   return session->world();
 }
 
-/// Limits on this process that people set, for what is measured under them.
-std::string own_limits() {
-  const char* limits = ::getenv("KENTE_THROTTLE");
-  return limits ? limits : "";
+std::string environment(const char* name) {
+  const char* value = ::getenv(name);
+  return value ? value : "";
 }
+
+/// Limits on this process that people set, for what is measured under them.
+std::string own_limits() { return environment("KENTE_THROTTLE"); }
 
 /// Where this machine keeps what outlives a process but not the machine.
 std::string shared_memory() {
-  const char* directory = ::getenv("KENTE_SHM_DIRECTORY");
-  return directory ? directory : "/dev/shm";
+  const std::string directory = environment("KENTE_SHM_DIRECTORY");
+  return directory.empty() ? "/dev/shm" : directory;
+}
+
+/// Tests end and freeze processes; nothing happens in a build without failpoints.
+void arm_own_failpoints(const Launched& launched) {
+  const std::string incarnation = environment("KENTE_INCARNATION");
+  arm_failpoints({.failpoints = environment("KENTE_FAILPOINTS"),
+                  .log = environment("KENTE_FAILPOINTS_LOG"),
+                  .rank = launched.rank,
+                  .incarnation = incarnation.empty() ? 0 : std::stoll(incarnation)});
 }
 
 /// Of a rank that ends because another one failed: the other's.
@@ -138,6 +150,7 @@ ExitStatus train_recipe(TrainFlags flags, const Launched& launched) {
     if (launched.rank == 0) std::printf("%s", to_text(recipe).c_str());
     return ExitStatus::kDone;
   }
+  arm_own_failpoints(launched);
   StopSignals signals;
   ProgressBoard board;
   // Before MPI starts, where a rank may hang too.

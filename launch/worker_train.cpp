@@ -7,11 +7,11 @@
 #include "comm/mpi.h"
 #include "csrc/base/file_system.h"
 #include "csrc/base/log_file.h"
+#include "csrc/ckpt/snapshot.h"
 #include "csrc/config/imitation.h"
 #include "csrc/config/parse.h"
 #include "csrc/plan/describe.h"
 #include "csrc/plan/describe_choice.h"
-#include "csrc/train/snapshots.h"
 #include "csrc/train/trainer.h"
 #include "launch/choose_plan.h"
 
@@ -106,8 +106,11 @@ ExitStatus run_train(const TrainFlags& flags, const Recipe& recipe, const TrainP
   options.checkpoint_every = flags.checkpoint_every >= 0 ? flags.checkpoint_every
                                                          : std::max<int64_t>(1, recipe.steps / 10);
   options.keep_checkpoints = flags.keep;
+  options.checkpoint_to = flags.checkpoint_to;
+  options.background_checkpoints = !flags.checkpoint_wait;
   options.snapshots = snapshot_directory(process.shared_memory, flags.out);
   options.snapshot_every = flags.snapshot_every >= 0 ? flags.snapshot_every : process.supervised;
+  options.snapshot_copy_every = flags.snapshot_copy_every;
   options.check_replicas_every = flags.check_replicas_every;
   options.timeout_seconds = flags.timeout;
   options.build_id = process.build_id;
@@ -136,12 +139,22 @@ void add_train(CLI::App& app, TrainFlags& flags) {
   app.add_option("--checkpoint-every", flags.checkpoint_every,
                  "steps between checkpoints; 0: only at the end and where the guards want one "
                  "(default: a tenth of the run)");
+  app.add_option("--checkpoint-to", flags.checkpoint_to,
+                 "directory that gets a copy of every checkpoint: a second disk, another site; "
+                 "repeatable")
+      ->take_all();
+  app.add_flag("--checkpoint-wait", flags.checkpoint_wait,
+               "training waits until a checkpoint is stored, in place of going on from a copy");
   app.add_option("--keep", flags.keep, "checkpoints to keep")
       ->capture_default_str()
       ->check(CLI::Range(1, 1 << 20));
   app.add_option("--snapshot-every", flags.snapshot_every,
                  "steps between snapshots in memory, from which a run that died goes on; 0: none "
                  "(default: 1 under kente launch, else 0)");
+  app.add_option("--snapshot-copy-every", flags.snapshot_copy_every,
+                 "steps between copies of snapshots in another node's memory; 0: none")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1 << 30));
   app.add_option("--check-replicas-every", flags.check_replicas_every,
                  "steps between comparisons of the bits that several ranks hold; 0: never")
       ->capture_default_str()

@@ -10,6 +10,7 @@
 #include <filesystem>
 
 #include "csrc/base/errors.h"
+#include "csrc/base/failpoint.h"
 #include "csrc/base/file_system.h"
 #include "csrc/base/unique_handle.h"
 
@@ -32,21 +33,30 @@ Fd open_or_fail(const std::string& path, int flags, const char* operation) {
   return fd;
 }
 
+constexpr int64_t kPage = 4096, kLarge = 1 << 20;
+
+/// What may be read or written past the page cache.
+bool is_large_and_aligned(const void* data, int64_t offset, int64_t bytes) {
+  return bytes >= kLarge && bytes % kPage == 0 && offset % kPage == 0 &&
+         reinterpret_cast<uintptr_t>(data) % static_cast<uintptr_t>(kPage) == 0;
+}
+
 class PosixWritable : public WritableFile {
  public:
   PosixWritable(std::string path, Fd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
 
   void append(const void* data, int64_t bytes) override {
     const char* at = static_cast<const char*>(data);
-    while (bytes > 0) {
-      const ssize_t n = ::write(fd_.get(), at, static_cast<size_t>(bytes));
-      if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) fail(path_, "write");
-      at += n;
-      bytes -= n;
-    }
+    go_past_the_cache(is_large_and_aligned(at, written_, bytes));
+    // A line is one write: others append to the same file. Of more a test may leave half.
+    const int64_t half = bytes >= kLarge ? bytes / 2 / kPage * kPage : 0;
+    write_all(at, half);
+    KENTE_FAILPOINT("storage.write");
+    write_all(at + half, bytes - half);
+    written_ += bytes;
   }
   void sync() override {
+    KENTE_FAILPOINT("storage.sync");
     if (::fdatasync(fd_.get()) != 0) fail(path_, "sync");
   }
   void close() override {
@@ -54,21 +64,59 @@ class PosixWritable : public WritableFile {
   }
 
  private:
+  /// Large writes need no place in the page cache, which training's data want. Not every file
+  /// system can do it.
+  void go_past_the_cache(bool wanted) {
+    if (wanted == direct_ || (wanted && !may_be_direct_)) return;
+    const int flags = ::fcntl(fd_.get(), F_GETFL);
+    direct_ = ::fcntl(fd_.get(), F_SETFL, wanted ? flags | O_DIRECT : flags & ~O_DIRECT) == 0
+                  ? wanted
+                  : direct_;
+    may_be_direct_ = may_be_direct_ && direct_ == wanted;
+  }
+  void write_all(const char* at, int64_t bytes) {
+    while (bytes > 0) {
+      const ssize_t n = ::write(fd_.get(), at, static_cast<size_t>(bytes));
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0 && errno == EINVAL && direct_) {
+        may_be_direct_ = false;
+        go_past_the_cache(false);
+        continue;
+      }
+      if (n <= 0) fail(path_, "write");
+      at += n;
+      bytes -= n;
+    }
+  }
+
   std::string path_;
   Fd fd_;
+  int64_t written_ = 0;
+  bool direct_ = false, may_be_direct_ = true;
 };
 
 class PosixReadable : public ReadableFile {
  public:
   PosixReadable(std::string path, Fd fd, int64_t size)
-      : path_(std::move(path)), fd_(std::move(fd)), size_(size) {}
+      : path_(std::move(path)),
+        fd_(std::move(fd)),
+        direct_(::open(("/proc/self/fd/" + std::to_string(fd_.get())).c_str(),
+                       O_RDONLY | O_DIRECT | O_CLOEXEC)),
+        size_(size) {}
 
   int64_t size() const override { return size_; }
   void read_at(int64_t offset, void* data, int64_t bytes) const override {
     char* at = static_cast<char*>(data);
+    // From the medium: what was just written may be in the cache alone.
+    bool direct = direct_ && is_large_and_aligned(data, offset, bytes);
     while (bytes > 0) {
-      const ssize_t n = ::pread(fd_.get(), at, static_cast<size_t>(bytes), offset);
+      const ssize_t n =
+          ::pread(direct ? direct_.get() : fd_.get(), at, static_cast<size_t>(bytes), offset);
       if (n < 0 && errno == EINTR) continue;
+      if (n < 0 && errno == EINVAL && direct) {
+        direct = false;
+        continue;
+      }
       if (n < 0) fail(path_, "read");
       if (n == 0) throw StorageError(path_ + ": ends at byte " + std::to_string(offset));
       at += n;
@@ -80,12 +128,14 @@ class PosixReadable : public ReadableFile {
  private:
   std::string path_;
   Fd fd_;
+  Fd direct_;  // the same file, past the cache; none where the file system cannot
   int64_t size_;
 };
 
 class PosixFileSystem : public FileSystem {
  public:
   std::unique_ptr<WritableFile> create(const std::string& path) override {
+    KENTE_FAILPOINT("storage.create");
     return std::make_unique<PosixWritable>(
         path, open_or_fail(path, O_WRONLY | O_CREAT | O_EXCL, "create"));
   }
@@ -125,21 +175,26 @@ class PosixFileSystem : public FileSystem {
     if (error) throw StorageError(path + ": cannot create the directory: " + error.message());
   }
   void remove(const std::string& path) override {
+    KENTE_FAILPOINT("storage.remove");
     if (::unlink(path.c_str()) != 0) fail(path, "remove");
   }
   void remove_all(const std::string& path) override {
+    KENTE_FAILPOINT("storage.remove");
     std::error_code error;
     std::filesystem::remove_all(path, error);
     if (error) throw StorageError(path + ": cannot remove: " + error.message());
   }
   void rename_new(const std::string& from, const std::string& to) override {
+    KENTE_FAILPOINT("storage.rename");
     if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) != 0)
       fail(from, ("rename to " + to).c_str());
   }
   void rename_over(const std::string& from, const std::string& to) override {
+    KENTE_FAILPOINT("storage.rename");
     if (::rename(from.c_str(), to.c_str()) != 0) fail(from, ("rename to " + to).c_str());
   }
   void sync_directory(const std::string& path) override {
+    KENTE_FAILPOINT("storage.sync_directory");
     const Fd fd = open_or_fail(path, O_RDONLY | O_DIRECTORY, "open");
     if (::fsync(fd.get()) != 0) fail(path, "sync");
   }

@@ -84,10 +84,16 @@ struct CheckpointManifest {
 /// node may write at once.
 Shard write_shard(FileSystem& files, const std::string& directory, const std::string& id,
                   const std::string& file, const std::vector<NamedTensor>& tensors);
+/// As write_shard(), from a shard at path that may be damaged: every chunk's digest is checked on
+/// the way. Throws FormatError for a damaged one, StorageError for anything else.
+void copy_shard(FileSystem& files, const std::string& path, const Shard& shard,
+                const std::string& directory, const std::string& id);
 /// Once per node, after every shard was written.
 void write_manifest(FileSystem& files, const std::string& directory, const std::string& id,
                     const CheckpointManifest& manifest);
-/// The only commit point of this node's part; the part survives a power cut once it returned.
+/// The only commit point of this node's part; the part survives a power cut once it returned. A
+/// step of this number that is there already is replaced: training would not have come here again
+/// if it had been whole.
 void commit(FileSystem& files, const std::string& directory, const std::string& id, int64_t step);
 /// Removes what attempts left behind. Nobody may be writing.
 void remove_leftovers(FileSystem& files, const std::string& directory);

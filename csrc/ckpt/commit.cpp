@@ -69,6 +69,7 @@ void write_manifest(FileSystem& files, const std::string& directory, const std::
 void commit(FileSystem& files, const std::string& directory, const std::string& id, int64_t step) {
   const std::string temporary = temporary_directory(directory, id);
   files.sync_directory(temporary);
+  if (files.exists(directory + "/" + step_directory(step))) remove_step(files, directory, step);
   files.rename_new(temporary, directory + "/" + step_directory(step));
   files.sync_directory(directory);
   // The first checkpoint of a run made the directory too.

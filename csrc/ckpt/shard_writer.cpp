@@ -1,5 +1,9 @@
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
+#include <future>
+#include <memory>
+#include <new>
 
 #include "csrc/base/errors.h"
 #include "csrc/base/hash.h"
@@ -10,50 +14,74 @@
 namespace kente {
 namespace {
 
-/// Appends to a file in whole chunks and keeps each chunk's digest, taken from memory.
+/// Room for one chunk, aligned as file systems want it for reading and writing past their cache.
+class ChunkBuffer {
+ public:
+  ChunkBuffer()
+      : bytes_(static_cast<char*>(std::aligned_alloc(kPage, static_cast<size_t>(kDigestChunk)))) {
+    if (!bytes_) throw std::bad_alloc();
+  }
+  char* data() { return bytes_.get(); }
+
+ private:
+  static constexpr size_t kPage = 4096;
+  struct Free {
+    void operator()(char* bytes) const { std::free(bytes); }
+  };
+  std::unique_ptr<char, Free> bytes_;
+};
+
+/// Appends to a file in whole chunks; the digests are of what memory held. SHA-256 is computed
+/// beside the disk's work.
 class ChunkWriter {
  public:
-  explicit ChunkWriter(WritableFile& file) : file_(file) {
-    buffer_.reserve(static_cast<size_t>(kDigestChunk));
-  }
+  explicit ChunkWriter(WritableFile& file) : file_(file) {}
 
   void append(const void* data, int64_t bytes) {
     const char* at = static_cast<const char*>(data);
     while (bytes > 0) {
-      const int64_t room = kDigestChunk - static_cast<int64_t>(buffer_.size());
-      const int64_t part = std::min(bytes, room);
-      buffer_.insert(buffer_.end(), at, at + part);
+      const int64_t part = std::min(bytes, kDigestChunk - filled_);
+      std::memcpy(buffer_.data() + filled_, at, static_cast<size_t>(part));
       at += part;
       bytes -= part;
-      if (static_cast<int64_t>(buffer_.size()) == kDigestChunk) flush();
+      filled_ += part;
+      if (filled_ == kDigestChunk) flush();
     }
   }
-  /// The digests, once everything was appended.
-  std::vector<uint64_t> finish() {
-    if (!buffer_.empty()) flush();
-    return digests_;
+  /// Everything was appended: its digests.
+  void finish(Shard& shard) {
+    if (filled_ > 0) flush();
+    shard.chunk_xxh3 = std::move(digests_);
+    shard.sha256 = sha256_.finish();
   }
 
  private:
   void flush() {
-    digests_.push_back(xxh3_64(buffer_.data(), buffer_.size()));
-    file_.append(buffer_.data(), static_cast<int64_t>(buffer_.size()));
-    buffer_.clear();
+    const auto size = static_cast<size_t>(filled_);
+    const auto hashing = std::async(std::launch::async, [&] {
+      digests_.push_back(xxh3_64(buffer_.data(), size));
+      sha256_.update(buffer_.data(), size);
+    });
+    file_.append(buffer_.data(), filled_);
+    hashing.wait();
+    filled_ = 0;
   }
 
   WritableFile& file_;
-  std::vector<char> buffer_;
+  ChunkBuffer buffer_;
+  int64_t filled_ = 0;
   std::vector<uint64_t> digests_;
+  Sha256 sha256_;
 };
 
-/// Reads the file back: its SHA-256, after every chunk was found to be what memory held.
-std::string read_back(FileSystem& files, const std::string& path, const Shard& shard) {
+/// Reads the file back, from the medium where the file system lets us: every chunk must be what
+/// memory held.
+void read_back(FileSystem& files, const std::string& path, const Shard& shard) {
   const auto file = files.open(path);
   if (file->size() != shard.bytes)
     throw StorageError(path + ": " + std::to_string(file->size()) + " bytes, wrote " +
                        std::to_string(shard.bytes));
-  std::vector<char> buffer(static_cast<size_t>(std::min(kDigestChunk, shard.bytes)));
-  Sha256 hash;
+  ChunkBuffer buffer;
   for (size_t chunk = 0; chunk < shard.chunk_xxh3.size(); ++chunk) {
     const int64_t begin = static_cast<int64_t>(chunk) * kDigestChunk;
     const int64_t bytes = std::min(kDigestChunk, shard.bytes - begin);
@@ -61,9 +89,7 @@ std::string read_back(FileSystem& files, const std::string& path, const Shard& s
     if (xxh3_64(buffer.data(), static_cast<size_t>(bytes)) != shard.chunk_xxh3[chunk])
       throw StorageError(path + ": bytes from " + std::to_string(begin) +
                          " on read back unlike what was written: check the disk");
-    hash.update(buffer.data(), static_cast<size_t>(bytes));
   }
-  return hash.finish();
 }
 
 }  // namespace
@@ -82,13 +108,35 @@ Shard write_shard(FileSystem& files, const std::string& directory, const std::st
     writer.append(layout.header.data(), static_cast<int64_t>(layout.header.size()));
     for (const size_t index : layout.order)
       writer.append(tensors[index].data.data, tensors[index].data.bytes());
-    shard.chunk_xxh3 = writer.finish();
+    writer.finish(shard);
     out->sync();
     out->close();
   }
   shard.tensors = std::move(layout.tensors);
-  shard.sha256 = read_back(files, path, shard);
+  read_back(files, path, shard);
   return shard;
+}
+
+void copy_shard(FileSystem& files, const std::string& path, const Shard& shard,
+                const std::string& directory, const std::string& id) {
+  const auto from = files.open(path);
+  if (from->size() != shard.bytes)
+    throw FormatError(path, -1, "not of " + std::to_string(shard.bytes) + " bytes");
+  const std::string target = temporary_directory(directory, id) + "/" + shard.file;
+  files.make_directories(temporary_directory(directory, id));
+  const auto out = files.create(target);
+  ChunkBuffer buffer;
+  for (size_t chunk = 0; chunk < shard.chunk_xxh3.size(); ++chunk) {
+    const int64_t begin = static_cast<int64_t>(chunk) * kDigestChunk;
+    const int64_t bytes = std::min(kDigestChunk, shard.bytes - begin);
+    from->read_at(begin, buffer.data(), bytes);
+    if (xxh3_64(buffer.data(), static_cast<size_t>(bytes)) != shard.chunk_xxh3[chunk])
+      throw FormatError(path, begin, "damaged, not copied");
+    out->append(buffer.data(), bytes);
+  }
+  out->sync();
+  out->close();
+  read_back(files, target, shard);
 }
 
 }  // namespace kente

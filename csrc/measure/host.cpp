@@ -13,32 +13,11 @@
 #include <cmath>
 #include <fstream>
 #include <initializer_list>
-#include <limits>
-#include <sstream>
+
+#include "csrc/base/proc_files.h"
 
 namespace kente {
 namespace {
-
-constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
-
-/// The first word of a file as a number; kNoLimit for "max" and where there is none.
-int64_t number_in(const std::string& path) {
-  std::ifstream file(path);
-  int64_t value = 0;
-  return file >> value ? value : kNoLimit;
-}
-
-/// The number after a key at the beginning of a line; kNoLimit where there is none.
-int64_t number_after(const std::string& path, const std::string& key) {
-  std::ifstream file(path);
-  for (std::string line; std::getline(file, line);) {
-    if (!line.starts_with(key)) continue;
-    std::istringstream rest(line.substr(key.size()));
-    int64_t value = 0;
-    if (rest >> value) return value;
-  }
-  return kNoLimit;
-}
 
 std::string text_after(const std::string& path, const std::string& key) {
   std::ifstream file(path);
@@ -47,48 +26,6 @@ std::string text_after(const std::string& path, const std::string& key) {
     if (line.starts_with(key) && colon != std::string::npos) return line.substr(colon + 2);
   }
   return "";
-}
-
-/// The process's cgroup and those above it, as directories; v1: of one controller.
-std::vector<std::string> cgroups(const std::string& root, const std::string& controller) {
-  std::ifstream own(root + "/proc/self/cgroup");
-  std::vector<std::string> directories;
-  for (std::string line; std::getline(own, line);) {
-    const bool v2 = line.starts_with("0::");
-    const size_t second = line.find(':', line.find(':') + 1);
-    if (second == std::string::npos) continue;
-    if (!v2 && line.find(controller) == std::string::npos) continue;
-    const std::string base = root + "/sys/fs/cgroup" + (v2 ? "" : "/" + controller);
-    std::string path = line.substr(second + 1);
-    while (!path.empty() && path != "/") {
-      directories.push_back(base + path);
-      path.resize(path.rfind('/'));
-    }
-    directories.push_back(base);
-  }
-  return directories;
-}
-
-struct CgroupMemory {
-  int64_t limit = kNoLimit;
-  int64_t left = kNoLimit;
-};
-
-CgroupMemory cgroup_memory(const std::string& root) {
-  CgroupMemory tightest;
-  for (const std::string& directory : cgroups(root, "memory")) {
-    const bool v2 = number_in(directory + "/memory.current") != kNoLimit;
-    const int64_t limit = number_in(directory + (v2 ? "/memory.max" : "/memory.limit_in_bytes"));
-    if (limit == kNoLimit || limit > kNoLimit / 2) continue;
-    const int64_t used = number_in(directory + (v2 ? "/memory.current" : "/memory.usage_in_bytes"));
-    const int64_t reclaimable =
-        number_after(directory + "/memory.stat", v2 ? "inactive_file " : "total_inactive_file ");
-    const int64_t left =
-        limit - (used == kNoLimit ? 0 : used) + (reclaimable == kNoLimit ? 0 : reclaimable);
-    tightest.limit = std::min(tightest.limit, limit);
-    tightest.left = std::min(tightest.left, std::clamp<int64_t>(left, 0, limit));
-  }
-  return tightest;
 }
 
 /// Cores of the affinity mask, and of the tightest CPU quota rounded up.
@@ -149,12 +86,6 @@ std::string host_name() {
 }
 
 }  // namespace
-
-int64_t free_memory(const std::string& root) {
-  const int64_t available = number_after(root + "/proc/meminfo", "MemAvailable:");
-  const int64_t machine = available == kNoLimit ? 0 : available * 1024;
-  return std::min(machine, cgroup_memory(root).left);
-}
 
 HostFacts read_host(const std::string& root) {
   HostFacts facts;

@@ -24,9 +24,4 @@ struct HostFacts {
 /// root: "" for the machine itself; a test's directory with proc/, sys/ and dev/shm below it.
 HostFacts read_host(const std::string& root);
 
-/// The part of read_host that is read from /proc and /sys/fs/cgroup: MemAvailable, and what the
-/// process's cgroups (v2 or v1, up to the root) still allow when reclaimable file pages are given
-/// back.
-int64_t free_memory(const std::string& root);
-
 }  // namespace kente

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdio>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -114,12 +113,6 @@ std::vector<std::string> all_gather_lines(Communicator& world, const std::string
   return all;
 }
 
-std::string shard_name(int rank) {
-  std::array<char, 32> name{};
-  std::snprintf(name.data(), name.size(), "rank-%04d.safetensors", rank);
-  return name.data();
-}
-
 }  // namespace
 
 CheckpointManifest manifest_of(const Moment& moment, const RunIdentity& run) {
@@ -132,11 +125,6 @@ CheckpointManifest manifest_of(const Moment& moment, const RunIdentity& run) {
   return manifest;
 }
 
-std::string Recovery::Tier::path(const RestorePoint& point, const Shard& shard) const {
-  return memory ? directory + "/" + shard.file
-                : directory + "/" + step_directory(point.step) + "/" + shard.file;
-}
-
 Recovery::Recovery(const Mesh& mesh, Communicator& world, FileSystem& files, Log& log,
                    const Places& places, double timeout_seconds)
     : mesh_(mesh),
@@ -145,18 +133,36 @@ Recovery::Recovery(const Mesh& mesh, Communicator& world, FileSystem& files, Log
       log_(log),
       timeout_seconds_(timeout_seconds),
       start_(shared_token(world, deadline())),
-      disk_{.directory = places.run_directory + "/ckpt"},
-      memory_{.directory = places.snapshots, .memory = true} {
+      memory_{.directory = places.snapshots, .domains = {}} {
+  const std::string disk = places.run_directory + "/ckpt";
   together(
       world,
       [&] {
-        files.make_directories(disk_.directory);
+        files.make_directories(disk);
         if (!memory_.directory.empty()) files.make_directories(memory_.directory);
       },
       deadline());
-  disk_.domains = find_storage_domains(world, files, places.run_directory, start_, deadline());
+  checkpoints_.push_back(
+      {.directory = disk,
+       .domains = find_storage_domains(world, files, places.run_directory, start_, deadline())});
+  for (const std::string& copy : places.copies) add_copy(copy);
   if (!memory_.directory.empty())
     memory_.domains = find_storage_domains(world, files, memory_.directory, start_, deadline());
+}
+
+void Recovery::add_copy(const std::string& directory) {
+  try {
+    StoragePlace place{.directory = directory + "/ckpt", .domains = {}};
+    together(
+        world_, [&] { files_.make_directories(place.directory); }, deadline());
+    place.domains = find_storage_domains(world_, files_, directory, start_, deadline());
+    checkpoints_.push_back(std::move(place));
+  } catch (const StorageError& failure) {
+    left_out_.push_back(directory + ": " + failure.what());
+  } catch (const PeerStopped& peer) {
+    if (peer.status() != ExitStatus::kStorage) throw;
+    left_out_.push_back(directory + ": " + peer.what());
+  }
 }
 
 Recovery::~Recovery() {
@@ -164,46 +170,22 @@ Recovery::~Recovery() {
   if (!memory_.directory.empty()) std::filesystem::remove(memory_.directory, not_empty);
 }
 
-void Recovery::by_leaders(const Tier& tier, const std::function<void()>& work) {
+void Recovery::by_leaders(const StoragePlace& place, const std::function<void()>& work) {
   together(
-      world_, [&] { leads_in(tier) ? work() : void(); }, deadline());
-}
-
-bool Recovery::save(const Moment& moment, const RunIdentity& run, const Parameters& parameters,
-                    const AdamW& optimizer, const Retention& retention) {
-  const std::string step = std::to_string(moment.step);
-  const std::string id = run.run_id + "-" + step + "-" + std::to_string(++attempts_);
-  try {
-    by_leaders(disk_, [&] { remove_leftovers(files_, disk_.directory); });
-    Shard mine;
-    together(
-        world_, [&] { mine = write_own_shard(id, parameters, optimizer); }, deadline());
-    CheckpointManifest manifest = manifest_of(moment, run);
-    const std::string text = mine.file.empty() ? std::string() : to_json(mine);
-    const std::vector<std::string> all = all_gather_text(world_, text, deadline());
-    for (size_t rank = 0; rank < all.size(); ++rank)
-      if (!all[rank].empty()) manifest.add(parse_shard(all[rank], "rank " + std::to_string(rank)));
-    by_leaders(disk_, [&] { write_manifest(files_, disk_.directory, id, manifest); });
-    by_leaders(disk_, [&] { commit(files_, disk_.directory, id, moment.step); });
-    by_leaders(disk_, [&] { retain(files_, disk_.directory, retention.newest, retention.also); });
-    return true;
-  } catch (const StorageError& failure) {
-    log_.error("checkpoint of step " + step + " failed: " + failure.what());
-  } catch (const PeerStopped& peer) {
-    if (peer.status() != ExitStatus::kStorage) throw;
-    log_.error("checkpoint of step " + step + " failed: " + peer.what());
-  }
-  return false;
+      world_, [&] { place.leads(world_.rank()) ? work() : void(); }, deadline());
 }
 
 void Recovery::forget_after(int64_t step) {
-  try {
-    by_leaders(disk_, [&] { kente::forget_after(files_, disk_.directory, step); });
-  } catch (const StorageError& failure) {
-    log_.error(std::string("a checkpoint that training went back from stays: ") + failure.what());
-  } catch (const PeerStopped& peer) {
-    if (peer.status() != ExitStatus::kStorage) throw;
-    log_.error(std::string("a checkpoint that training went back from stays: ") + peer.what());
+  for (const StoragePlace& place : checkpoints_) {
+    const std::string what = place.directory + ": what training went back from stays: ";
+    try {
+      by_leaders(place, [&] { kente::forget_after(files_, place.directory, step); });
+    } catch (const StorageError& failure) {
+      log_.error(what + failure.what());
+    } catch (const PeerStopped& peer) {
+      if (peer.status() != ExitStatus::kStorage) throw;
+      log_.error(what + peer.what());
+    }
   }
 }
 
@@ -227,70 +209,78 @@ std::vector<NamedTensor> Recovery::own_tensors(const Parameters& parameters,
   return tensors;
 }
 
-Shard Recovery::write_own_shard(const std::string& id, const Parameters& parameters,
-                                const AdamW& optimizer) {
-  const std::vector<NamedTensor> tensors = own_tensors(parameters, optimizer);
-  if (tensors.empty()) return {};
-  Shard shard = write_shard(files_, disk_.directory, id, shard_name(world_.rank()), tensors);
-  shard.domain = domain_in(disk_);
-  return shard;
-}
-
-std::vector<std::vector<StepInventory>> Recovery::gather_inventories(const Tier& tier) {
+Recovery::Inventories Recovery::gather_inventories(const StoragePlace& place) {
   std::string mine;
-  by_leaders(tier, [&] {
-    mine = to_json(tier.memory ? list_snapshots(files_, tier.directory)
-                               : list_checkpoints(files_, tier.directory));
+  by_leaders(place, [&] {
+    mine = to_json(&place == &memory_ ? list_snapshots(files_, place.directory)
+                                      : list_checkpoints(files_, place.directory));
   });
   const std::vector<std::string> all = all_gather_text(world_, mine, deadline());
-  std::vector<std::vector<StepInventory>> inventories;
-  for (const int leader : tier.domains.leader_of)
+  Inventories inventories;
+  for (const int leader : place.domains.leader_of)
     inventories.push_back(
         parse_inventory(all[static_cast<size_t>(leader)], "rank " + std::to_string(leader)));
   return inventories;
+}
+
+void Recovery::choose_newest(Source& source, const std::vector<WantedTensor>& wanted) {
+  RestoreChoice choice = newest_complete(source.inventories, wanted);
+  if (world_.rank() == 0)
+    for (const std::string& line : choice.passed_over)
+      log_.warn("passed over: " + source.place->directory + ": " + line);
+  source.newest = std::move(choice.point);
+}
+
+std::vector<Recovery::Source> Recovery::find_sources(const std::string& recipe_sha256,
+                                                     const std::vector<WantedTensor>& wanted,
+                                                     int64_t at_most) {
+  std::vector<Source> sources;
+  std::string run_id;  // of what this run directory holds: copies and memory of others are not ours
+  for (const StoragePlace& place : checkpoints_) {
+    Source source{.place = &place, .inventories = gather_inventories(place)};
+    for (std::vector<StepInventory>& inventory : source.inventories)
+      std::erase_if(inventory, [&](const StepInventory& stored) {
+        return stored.step > at_most || (!run_id.empty() && stored.manifest.run_id != run_id);
+      });
+    choose_newest(source, wanted);
+    if (run_id.empty() && source.newest) run_id = source.newest->manifest.run_id;
+    sources.push_back(std::move(source));
+  }
+  if (memory_.directory.empty()) return sources;
+  MergedSnapshots merged =
+      merge_snapshots(gather_inventories(memory_), recipe_sha256, run_id, at_most);
+  copies_ = std::move(merged.copies);
+  Source memory{.place = &memory_, .inventories = std::move(merged.found)};
+  choose_newest(memory, wanted);
+  sources.insert(sources.begin(), std::move(memory));
+  return sources;
 }
 
 std::optional<Recovery::Restored> Recovery::restore(const std::string& recipe_sha256,
                                                     Parameters& parameters, AdamW* optimizer,
                                                     int64_t at_most) {
   const std::vector<WantedTensor> wanted = wanted_tensors(mesh_, parameters, optimizer != nullptr);
-  const auto newest = [&](const Tier& tier) {
-    if (tier.inventories.empty()) return std::optional<RestorePoint>();
-    RestoreChoice choice = newest_complete(tier.inventories, wanted);
-    if (world_.rank() == 0)
-      for (const std::string& line : choice.passed_over) log_.warn("passed over: " + line);
-    return choice.point;
-  };
-  disk_.inventories = gather_inventories(disk_);
-  for (std::vector<StepInventory>& inventory : disk_.inventories)
-    std::erase_if(inventory, [&](const StepInventory& stored) { return stored.step > at_most; });
-  std::optional<RestorePoint> stored = newest(disk_);
-  if (!memory_.directory.empty())
-    memory_.inventories =
-        merge_snapshots(gather_inventories(memory_), recipe_sha256,
-                        stored ? stored->manifest.run_id : std::string(), at_most);
+  std::vector<Source> sources = find_sources(recipe_sha256, wanted, at_most);
   while (true) {
-    const std::optional<RestorePoint> kept = newest(memory_);
-    const bool from_memory = kept && (!stored || kept->step >= stored->step);
-    Tier& tier = from_memory ? memory_ : disk_;
-    if (!from_memory) stored = newest(disk_);
-    if (!from_memory && !stored) return std::nullopt;
-    const RestorePoint& point = from_memory ? *kept : *stored;
-    if (point.manifest.recipe_sha256 != recipe_sha256)
-      throw UsageError(tier.directory + "/" + step_directory(point.step) +
-                       ": trained by another recipe (" + point.manifest.recipe_sha256 +
-                       ", this one is " + recipe_sha256 +
-                       "): resume with the recipe.textproto of its run directory");
-    const std::vector<std::string> damaged = fetch(tier, point, parameters, optimizer);
+    const auto source =
+        std::max_element(sources.begin(), sources.end(), [](const Source& a, const Source& b) {
+          return (a.newest ? a.newest->step : -1) < (b.newest ? b.newest->step : -1);
+        });
+    if (!source->newest) return std::nullopt;
+    const CheckpointManifest& manifest = source->newest->manifest;
+    if (manifest.recipe_sha256 != recipe_sha256)
+      throw UsageError(source->place->directory + "/" + step_directory(manifest.step) +
+                       ": trained by another recipe (" + manifest.recipe_sha256 + ", this one is " +
+                       recipe_sha256 + "): resume with the recipe.textproto of its run directory");
+    const std::vector<std::string> damaged = fetch(*source, parameters, optimizer);
     if (damaged.empty()) {
       for (const int group : parameters.groups()) parameters.refresh(group);
-      for (const Shard& shard : point.manifest.shards)
-        if (from_memory) restored_files_.insert(shard.file);
-      Restored restored{.moment = {.step = point.step,
-                                   .samples = point.manifest.samples,
-                                   .state = point.manifest.state},
-                        .run_id = point.manifest.run_id,
-                        .from_memory = from_memory};
+      const bool from_memory = source->place == &memory_;
+      if (from_memory) keep_restored(*source->newest);
+      Restored restored{
+          .moment = {.step = manifest.step, .samples = manifest.samples, .state = manifest.state},
+          .run_id = manifest.run_id,
+          .from = from_memory ? "the snapshot in memory" : source->place->directory};
       restored.moment.state.erase(kSnapshotStart);
       return restored;
     }
@@ -298,9 +288,10 @@ std::optional<Recovery::Restored> Recovery::restore(const std::string& recipe_sh
     for (const std::string& line : damaged) {
       const auto domain = static_cast<size_t>(std::stoi(line));
       const std::string file = line.substr(line.find(' ') + 1);
-      for (StepInventory& step : tier.inventories[domain])
-        if (step.step == point.step) std::erase(step.present, file);
+      for (StepInventory& step : source->inventories[domain])
+        if (step.step == manifest.step) std::erase(step.present, file);
     }
+    choose_newest(*source, wanted);
   }
 }
 
@@ -319,21 +310,39 @@ void Recovery::forget_restored_snapshots() {
   forget_old_snapshots();
 }
 
-std::vector<std::string> Recovery::fetch(const Tier& tier, const RestorePoint& point,
-                                         const Parameters& parameters, AdamW* optimizer) {
+/// The files that the state came from, on every node, stay until newer ones are complete.
+void Recovery::keep_restored(const RestorePoint& point) {
+  for (const Shard& shard : point.manifest.shards) restored_files_.insert(shard.file);
+  for (const auto& copies : copies_)
+    for (const auto& [of, file] : copies)
+      if (of.first == point.step) restored_files_.insert(file);
+}
+
+std::string Recovery::path_of(const Source& source, const Shard& shard) const {
+  const std::string& directory = source.place->directory;
+  const int64_t step = source.newest->step;
+  if (source.place != &memory_) return directory + "/" + step_directory(step) + "/" + shard.file;
+  const auto& copies = copies_.at(static_cast<size_t>(memory_.domain(world_.rank())));
+  const auto copy = copies.find({step, shard.file});
+  return directory + "/" + (copy == copies.end() ? shard.file : copy->second);
+}
+
+std::vector<std::string> Recovery::fetch(const Source& from, const Parameters& parameters,
+                                         AdamW* optimizer) {
+  const RestorePoint& point = *from.newest;
   std::string damaged;  // lines "domain file"
   std::map<size_t, std::unique_ptr<ShardReader>> readers;
   const auto read = [&](const TensorSource& source, int64_t first, int64_t bytes, void* out) {
     const Shard& shard = point.manifest.shards[source.shard];
     try {
       auto& reader = readers[source.shard];
-      if (!reader) reader = std::make_unique<ShardReader>(files_, tier.path(point, shard), shard);
+      if (!reader) reader = std::make_unique<ShardReader>(files_, path_of(from, shard), shard);
       reader->read_part(source.tensor, first, bytes, out);
       return true;
     } catch (const Error& failure) {
       if (exit_status(failure) == ExitStatus::kBug) throw;
       log_.warn(failure.what());
-      damaged += std::to_string(domain_in(tier)) + " " + shard.file + "\n";
+      damaged += std::to_string(from.place->domain(world_.rank())) + " " + shard.file + "\n";
       return false;
     }
   };
@@ -350,7 +359,7 @@ std::vector<std::string> Recovery::fetch(const Tier& tier, const RestorePoint& p
         move.own = place_of(tensor, element, parameters, optimizer);
       }
       move_tensor(
-          move, tier.domains, world_,
+          move, from.place->domains, world_,
           [&](int64_t first, int64_t bytes, void* out) { return read(source, first, bytes, out); },
           deadline());
     }

@@ -1,22 +1,12 @@
 #include "csrc/train/snapshots.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <filesystem>
 
 #include "csrc/base/clock.h"
 #include "csrc/base/errors.h"
-#include "csrc/base/hash.h"
 
 namespace kente {
-
-std::string snapshot_directory(const std::string& shared_memory, const std::string& run_directory) {
-  const std::string run = std::filesystem::weakly_canonical(run_directory).string();
-  return fmt::format("{}/kente-{}-{}", shared_memory, ::getuid(),
-                     hex64(xxh3_64(run.data(), run.size())));
-}
 
 Snapshots::Snapshots(const Options& options, FileSystem& files, Log& log)
     : options_(options), files_(files), log_(log), every_(options.every) {
@@ -34,7 +24,7 @@ std::string Snapshots::slot_name(size_t slot) const {
 
 void Snapshots::take(CheckpointManifest manifest, const std::vector<NamedTensor>& tensors,
                      double step_seconds) {
-  KENTE_CHECK(on() && !busy(), "a snapshot while the last one is not sealed");
+  KENTE_CHECK(on() && !busy(), "a snapshot while the last one is not sealed, or held");
   std::unique_ptr<SnapshotSlot>& slot = slots_.at(next_);
   const bool fresh = !slot;
   try {
@@ -50,6 +40,7 @@ void Snapshots::take(CheckpointManifest manifest, const std::vector<NamedTensor>
     return;
   }
   ++taken_;
+  newest_ = manifest.step;
   next_ = 1 - next_;
   manifest.state[kSnapshotStart] = options_.start;
   sealing_.store(true, std::memory_order_release);
@@ -69,6 +60,23 @@ void Snapshots::run() {
   }
 }
 
+const CheckpointManifest* Snapshots::sealed(int64_t step) const {
+  if (newest_ != step) return nullptr;
+  const CheckpointManifest& newest = slots_.at(1 - next_)->sealed();
+  return newest.shards.empty() ? nullptr : &newest;
+}
+
+std::vector<NamedTensor> Snapshots::hold() {
+  KENTE_CHECK(newest_ > 0, "nothing to hold");
+  held_.fetch_add(1, std::memory_order_acq_rel);
+  return slots_.at(1 - next_)->tensors();
+}
+
+void Snapshots::release() {
+  held_.fetch_sub(1, std::memory_order_acq_rel);
+  held_.notify_all();
+}
+
 void Snapshots::forget_after(int64_t step) {
   wait();
   for (const auto& slot : slots_)
@@ -77,17 +85,10 @@ void Snapshots::forget_after(int64_t step) {
 
 void Snapshots::clear() {
   wait();
-  for (std::unique_ptr<SnapshotSlot>& slot : slots_) {
-    if (!slot) continue;
-    slot->hide();
-    const std::string path = slot->path();
-    slot.reset();
-    try {
-      files_.remove(path);
-    } catch (const StorageError& failure) {
-      log_.warn(std::string("a snapshot stays in memory: ") + failure.what());
-    }
-  }
+  for (int held = held_; held > 0; held = held_) held_.wait(held, std::memory_order_acquire);
+  newest_ = 0;
+  for (std::unique_ptr<SnapshotSlot>& slot : slots_)
+    if (slot) remove_slot(files_, slot, log_);
   every_ = 0;
 }
 

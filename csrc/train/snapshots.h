@@ -16,10 +16,6 @@
 
 namespace kente {
 
-/// Where snapshots of a run lie on this node: in shared_memory, a directory of this user's for runs
-/// in a directory of this name.
-std::string snapshot_directory(const std::string& shared_memory, const std::string& run_directory);
-
 /// One rank's snapshots: its part of every K-th step in two slots of shared memory, which outlive
 /// the process. Training stands still for one copy; a thread digests it. While one slot is written
 /// the other holds the step before, so all ranks must take the same steps: see Step's vote.
@@ -37,8 +33,9 @@ class Snapshots {
   bool on() const { return every_ > 0; }
   bool due(int64_t step) const { return on() && step % every_ == 0; }
   int64_t every() const { return every_; }
-  /// The last one is not visible yet.
-  bool busy() const { return sealing_.load(std::memory_order_acquire); }
+  /// The last one is not visible yet, or held.
+  bool busy() const { return sealing() || held_.load(std::memory_order_acquire) > 0; }
+  bool sealing() const { return sealing_.load(std::memory_order_acquire); }
   /// This rank can take no more: no memory. Said once in the log.
   bool failed() const { return failed_.load(std::memory_order_relaxed); }
   /// The last copy took more than 2 % of the steps between two; false when asked again.
@@ -55,6 +52,15 @@ class Snapshots {
   void wait() const { sealing_.wait(true, std::memory_order_acquire); }
   /// How many were taken.
   int64_t taken() const { return taken_; }
+  /// The step of the last one; 0: none.
+  int64_t newest() const { return newest_; }
+  /// Its manifest, unless the last one is of another step, or could not be sealed. Not while
+  /// sealing().
+  const CheckpointManifest* sealed(int64_t step) const;
+  /// What the last one copied; it stays as it is until release(), which any thread may call, once
+  /// for every hold().
+  std::vector<NamedTensor> hold();
+  void release();
 
   /// Training went back: what is newer must not be found.
   void forget_after(int64_t step);
@@ -73,11 +79,12 @@ class Snapshots {
   FileSystem& files_;
   Log& log_;
   int64_t every_;
-  int64_t taken_ = 0;
+  int64_t taken_ = 0, newest_ = 0;
   bool cost_too_much_ = false;
   std::array<std::unique_ptr<SnapshotSlot>, 2> slots_;
   size_t next_ = 0;
   std::atomic<bool> sealing_{false}, failed_{false};
+  std::atomic<int> held_{0};
   BoundedQueue<Job> jobs_{1};
   std::thread thread_;  // last: it uses the others
 };

@@ -1,6 +1,7 @@
 #include "csrc/train/start_up.h"
 
 #include "csrc/base/errors.h"
+#include "csrc/ckpt/checkpoint.h"
 #include "csrc/config/parse.h"
 #include "csrc/data/loader.h"
 #include "csrc/plan/mesh.h"
@@ -27,6 +28,11 @@ void check_run_directory(const TrainOptions& options, FileSystem& files) {
   if (options.start == StartMode::kFresh && files.exists(options.run_directory + "/run.jsonl"))
     throw UsageError(options.run_directory +
                      ": holds a run already: continue it with --resume, or name another --out");
+  for (const std::string& copy : options.checkpoint_to)
+    if (options.start == StartMode::kFresh && !list_checkpoints(files, copy + "/ckpt").empty())
+      throw UsageError(copy +
+                       ": --checkpoint-to: holds another run's checkpoints: name another "
+                       "directory, or continue that run with --resume");
 }
 
 }  // namespace kente

@@ -6,6 +6,7 @@
 
 #include "csrc/base/clock.h"
 #include "csrc/base/errors.h"
+#include "csrc/base/failpoint.h"
 
 namespace kente {
 
@@ -33,7 +34,9 @@ StepReport Step::run(int64_t step, std::vector<MicroBatch> batches, const RankSa
   Vote vote{.stop = says.stop,
             .snapshot_busy = says.snapshot_busy,
             .snapshots_cost = says.snapshots_cost,
-            .snapshots_failed = says.snapshots_failed};
+            .snapshots_failed = says.snapshots_failed,
+            .saving = says.saving,
+            .copying = says.copying};
   runner_.clock().begin_step();
   reducer_.begin_step();
   runner_.clock().add_optimizer(now_ns() - begin);
@@ -71,7 +74,9 @@ int64_t Step::apply(int64_t step, Vote& vote, StepReport& report) {
   report.any = {.stop = vote.stop > 0,
                 .snapshot_busy = vote.snapshot_busy > 0,
                 .snapshots_cost = vote.snapshots_cost > 0,
-                .snapshots_failed = vote.snapshots_failed > 0};
+                .snapshots_failed = vote.snapshots_failed > 0,
+                .saving = vote.saving > 0,
+                .copying = vote.copying > 0};
   report.tokens = vote.tokens;
   report.lr = learning_rate(recipe_, step);
   report.applied = vote.poison == 0;
@@ -94,6 +99,7 @@ int64_t Step::apply(int64_t step, Vote& vote, StepReport& report) {
   const double keep = clip > 0 ? std::min(1.0, clip / (report.grad_norm + 1e-6)) : 1.0;
   for (const int group : parameters_.groups()) {
     if (parameters_.layout(group).size == 0) continue;
+    KENTE_FAILPOINT("optimizer.group");
     optimizer_.update(group, reducer_.gradient(group), static_cast<float>(to_mean * keep),
                       report.lr, step);
     // Of a sharded plan's weights most are still to be gathered.

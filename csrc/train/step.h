@@ -21,6 +21,8 @@ struct RankSays {
   bool snapshot_busy = false;     // it cannot take a snapshot of this step
   bool snapshots_cost = false;    // they take too much of its time
   bool snapshots_failed = false;  // it can take no more
+  bool saving = false;            // its part of a checkpoint is not done
+  bool copying = false;           // its part of a copy on another node is not done
 };
 
 /// What a step did; equal on every rank but for seconds.
@@ -60,7 +62,7 @@ class Step {
   /// What all ranks add up before the optimizer may move; integers, so order cannot matter.
   struct Vote {
     int64_t loss = 0, tokens = 0, poison = 0, norm_high = 0, norm_low = 0, stop = 0;
-    int64_t snapshot_busy = 0, snapshots_cost = 0, snapshots_failed = 0;
+    int64_t snapshot_busy = 0, snapshots_cost = 0, snapshots_failed = 0, saving = 0, copying = 0;
   };
   /// Returns when the waiting for other ranks ended.
   int64_t apply(int64_t step, Vote& vote, StepReport& report);

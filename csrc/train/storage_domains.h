@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,23 @@ namespace kente {
 struct StorageDomains {
   std::vector<int> domain_of;  // by rank; domains are numbered from 0 by their lowest rank
   std::vector<int> leader_of;  // by domain: its lowest rank
+};
+
+/// A directory that some ranks may share, as one of them sees it.
+struct StoragePlace {
+  std::string directory;
+  StorageDomains domains;
+
+  int domain(int rank) const { return domains.domain_of.at(static_cast<size_t>(rank)); }
+  /// Ranks that share a rank's directory, itself included.
+  int sharing(int rank) const {
+    return static_cast<int>(
+        std::count(domains.domain_of.begin(), domains.domain_of.end(), domain(rank)));
+  }
+  /// Whether a rank does what is done once a directory.
+  bool leads(int rank) const {
+    return domains.leader_of.at(static_cast<size_t>(domain(rank))) == rank;
+  }
 };
 
 /// Every rank leaves a mark in directory and looks for the others'. A collective. token: equal on

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <limits>
 #include <optional>
 #include <utility>
 
@@ -20,8 +19,8 @@
 #include "csrc/train/recovery.h"
 #include "csrc/train/run_directory.h"
 #include "csrc/train/safeguards.h"
-#include "csrc/train/snapshots.h"
 #include "csrc/train/start_up.h"
+#include "csrc/train/state_keeper.h"
 #include "csrc/train/step_record.h"
 #include "csrc/train/timeline.h"
 #include "csrc/train/validation.h"
@@ -46,10 +45,8 @@ class Trainer {
   void record(const StepReport& report, const std::optional<WatchedSteps>& watched);
   void tell_drift(int64_t step, const WatchedSteps& watched);
   void validate(int64_t step);
-  void checkpoint(int64_t step);
+  void checkpoint(int64_t step, bool last);
   Moment moment(int64_t step) const;
-  RankSays what_to_say(int64_t step);
-  void snapshot(const StepReport& report);
   void draw_timeline(const std::function<void()>& step);
   TrainResult finish(int64_t step, bool stopped);
   void event(const std::string& kind, int64_t step, const std::string& detail);
@@ -70,8 +67,7 @@ class Trainer {
   Step step_;
   std::optional<Pacer> pacer_;
   Recovery recovery_;
-  Snapshots snapshots_;
-  std::vector<NamedTensor> own_tensors_;  // what a snapshot holds of this rank
+  StateKeeper keeper_;
   Safeguards safeguards_;
   RunIdentity identity_;
   std::unique_ptr<TrainingData> data_;  // null on ranks that read no data
@@ -81,7 +77,6 @@ class Trainer {
   Progress progress_;
   double ceiling_flops_ = 0;  // measured, all ranks together
   int64_t first_step_ = 1;
-  int64_t newest_checkpoint_ = 0;
   float last_loss_ = 0;
   double last_bits_per_byte_ = 0;
 };
@@ -101,14 +96,22 @@ Trainer::Trainer(const TrainOptions& options, Communicator& world, FileSystem& f
                  optimizer_shards_of(world.rank(), mesh_, model_layout(recipe_.model))),
       step_(recipe_, options.plan, mesh_, world, parameters_, optimizer_, options.timeout_seconds),
       recovery_(mesh_, world, files, log,
-                {.run_directory = options.run_directory, .snapshots = options.snapshots},
+                {.run_directory = options.run_directory,
+                 .copies = options.checkpoint_to,
+                 .snapshots = options.snapshots},
                 options.timeout_seconds),
-      snapshots_({.directory = options.snapshots,
-                  .start = recovery_.start(),
-                  .rank = world.rank(),
-                  .every = options.snapshots.empty() ? 0 : options.snapshot_every},
-                 files, log),
-      own_tensors_(recovery_.own_tensors(parameters_, optimizer_)),
+      keeper_({.snapshots = options.snapshots,
+               .snapshot_every = options.snapshot_every,
+               .copy_every = options.snapshot_copy_every,
+               .background = options.background_checkpoints,
+               .prepare = options.background_checkpoints && options.checkpoint_every > 0,
+               .timeout_seconds = options.timeout_seconds},
+              recovery_, recovery_.own_tensors(parameters_, optimizer_), world, files, log, board_,
+              [this](const std::string& kind, int64_t step, const std::string& detail) {
+                event(kind, step, detail);
+                if (leads() && kind != Saver::kStored)
+                  progress_.note(fmt::format("step {}  {}: {}", step, kind, detail));
+              }),
       safeguards_(recipe_, mesh_, world, parameters_, optimizer_,
                   {.check_replicas_every = options.check_replicas_every,
                    .timeout_seconds = options.timeout_seconds}),
@@ -142,10 +145,8 @@ void Trainer::start_or_resume() {
   std::optional<Recovery::Restored> restored;
   if (options_.start == StartMode::kResume)
     restored = recovery_.restore(identity_.recipe_sha256, parameters_, &optimizer_);
-  recovery_.forget_old_snapshots();
   if (restored) {
     first_step_ = restored->moment.step + 1;
-    newest_checkpoint_ = restored->moment.step;
     identity_.run_id = restored->run_id;
     // Checkpoints older than the guards have no state of theirs.
     safeguards_.resume(restored->moment.state["guard"]);
@@ -168,8 +169,8 @@ void Trainer::start_or_resume() {
   }
   event(restored ? "resume" : "start", first_step_ - 1,
         fmt::format("run {} on {} ranks, {} replicas{}", identity_.run_id, world_.size(),
-                    mesh_.replicas.size(),
-                    restored && restored->from_memory ? ", from the snapshot in memory" : ""));
+                    mesh_.replicas.size(), restored ? ", from " + restored->from : ""));
+  keeper_.start(first_step_ - 1);
 }
 
 /// The next data is that of this step.
@@ -191,6 +192,7 @@ bool Trainer::is_stored(int64_t step) const {
 
 /// Takes training back to a stored step, or to the start, and returns it.
 int64_t Trainer::go_back(int64_t from, const Safeguards::Decision& decision) {
+  keeper_.finish();
   const auto restored =
       recovery_.restore(identity_.recipe_sha256, parameters_, &optimizer_, *decision.go_back);
   const int64_t to = restored ? restored->moment.step : 0;
@@ -198,18 +200,9 @@ int64_t Trainer::go_back(int64_t from, const Safeguards::Decision& decision) {
     parameters_.init(recipe_.seed);
     optimizer_.reset();
   }
-  recovery_.forget_after(to);
-  snapshots_.forget_after(to);
   safeguards_.went_back(from, to, decision.leave_out_data);
-  newest_checkpoint_ = to;
   open_loader(to + 1);
-  if (snapshots_.on()) {
-    // What is stored of this step does not know yet that training went back to it, and why.
-    snapshots_.take(manifest_of(moment(to), identity_), own_tensors_,
-                    std::numeric_limits<double>::infinity());
-    snapshots_.wait();
-    world_.barrier(deadline());
-  }
+  keeper_.went_back(manifest_of(moment(to), identity_));
   event("went back", from,
         fmt::format("to step {}, {}", to,
                     decision.leave_out_data ? fmt::format("going on with the data of step {}",
@@ -219,6 +212,7 @@ int64_t Trainer::go_back(int64_t from, const Safeguards::Decision& decision) {
 }
 
 void Trainer::give_up(int64_t step, const std::string& why) {
+  keeper_.finish();
   if (leads()) progress_.note("report: " + directory_.write_report());
   throw UsageError(options_.run_directory + ": step " + std::to_string(step) + ": " + why);
 }
@@ -234,7 +228,8 @@ TrainResult Trainer::run() {
     ++step;
     std::vector<MicroBatch> batches;
     if (loader_) batches = loader_->next();
-    const RankSays says = what_to_say(step);
+    RankSays says = keeper_.says(step);
+    says.stop = options_.want_stop && options_.want_stop();
     StepReport report;
     const auto run_step = [&] { report = step_.run(step, std::move(batches), says); };
     if (step == drawn) {
@@ -260,11 +255,11 @@ TrainResult Trainer::run() {
       stopped = false;
       continue;
     }
-    snapshot(report);
+    keeper_.after_step(report, [&] { return manifest_of(moment(step), identity_); });
     const bool last = step == recipe_.steps;
     if (!validation_->empty() && (last || step % recipe_.validation.every_steps == 0))
       validate(step);
-    if (save) checkpoint(step);
+    if (save) checkpoint(step, last || stopped);
   }
   return finish(step, stopped);
 }
@@ -277,7 +272,7 @@ void Trainer::record(const StepReport& report, const std::optional<WatchedSteps>
   line.epoch = data_ ? data_->epochs(line.last_sample + 1) : 0;
   if (watched) line.ranks = watched->ranks;
   directory_.step(line);
-  progress_.step(line, newest_checkpoint_);
+  progress_.step(line, keeper_.newest_checkpoint());
   if (watched) tell_drift(report.step, *watched);
 }
 
@@ -306,45 +301,12 @@ Moment Trainer::moment(int64_t step) const {
           .state = {{"guard", safeguards_.state()}}};
 }
 
-RankSays Trainer::what_to_say(int64_t step) {
-  return {.stop = options_.want_stop && options_.want_stop(),
-          .snapshot_busy = snapshots_.due(step) && snapshots_.busy(),
-          .snapshots_cost = snapshots_.cost_too_much(),
-          .snapshots_failed = snapshots_.failed()};
-}
-
-/// Every rank takes the same steps, or there is no whole one.
-void Trainer::snapshot(const StepReport& report) {
-  if (!snapshots_.on()) return;
-  if (report.any.snapshots_failed) {
-    snapshots_.clear();
-    event("no snapshots", report.step, "a rank has no memory for them, see the logs");
-    return;
-  }
-  if (report.any.snapshots_cost) {
-    snapshots_.take_fewer();
-    event("fewer snapshots", report.step,
-          fmt::format("one every {} steps: they took more than 2 % of a step", snapshots_.every()));
-  }
-  if (!snapshots_.due(report.step) || report.any.snapshot_busy) return;
-  board_.set(Phase::kSnapshot);
-  // All have one that is whole by now: what the state came from is no longer needed.
-  if (snapshots_.taken() > 0) recovery_.forget_restored_snapshots();
-  snapshots_.take(manifest_of(moment(report.step), identity_), own_tensors_, report.seconds);
-}
-
-void Trainer::checkpoint(int64_t step) {
+void Trainer::checkpoint(int64_t step, bool last) {
   board_.set_step(step);
-  board_.set(Phase::kSave);
-  const int64_t begin = now_ns();
-  if (!recovery_.save(moment(step), identity_, parameters_, optimizer_,
-                      {.newest = options_.keep_checkpoints, .also = safeguards_.keep(step)})) {
-    event("checkpoint failed", step, "storage failed, see the logs; training goes on");
-    return;
-  }
-  newest_checkpoint_ = step;
-  event("checkpoint", step,
-        fmt::format("durable after {:.2f} s", static_cast<double>(now_ns() - begin) * 1e-9));
+  // What the guards may go back to is never left out.
+  keeper_.checkpoint(manifest_of(moment(step), identity_),
+                     {.newest = options_.keep_checkpoints, .also = safeguards_.keep(step)},
+                     !last && !safeguards_.wants_stored(step), last);
 }
 
 void Trainer::draw_timeline(const std::function<void()>& step) {
@@ -361,8 +323,7 @@ TrainResult Trainer::finish(int64_t step, bool stopped) {
   result.loss = last_loss_;
   result.stopped = stopped;
   result.parameters_sha256 = parameters_digest(world_, mesh_, parameters_, deadline());
-  // The last step is stored, or storage failed: then memory is the only place that has it.
-  if (newest_checkpoint_ == step) snapshots_.clear();
+  keeper_.end(step);
   event(stopped ? "stopped" : "finished", step, "parameters_sha256 " + result.parameters_sha256);
   if (leads()) progress_.note("report: " + directory_.write_report());
   return result;

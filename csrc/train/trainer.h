@@ -36,7 +36,12 @@ struct TrainOptions {
   /// they cost more than 2 % of a step.
   int64_t snapshot_every = 0;
   std::string snapshots;  // where they lie, see csrc/train/snapshots.h; looked at when resuming
+  /// Steps between copies of snapshots in another node's memory; 0: none.
+  int64_t snapshot_copy_every = 0;
   int64_t keep_checkpoints = 3;
+  std::vector<std::string> checkpoint_to;  // directories that get a copy of every checkpoint
+  /// Training goes on while a checkpoint is written; else it waits.
+  bool background_checkpoints = false;
   int64_t check_replicas_every = 50;  // steps between comparisons of the replicas' bits; 0: never
   double timeout_seconds = 600;       // a peer silent for so long is lost
   double ceiling_seconds = 0.15;      // how long the ceiling of GEMM is measured at the start

@@ -81,11 +81,15 @@ TEST(Durability, UncommittedAttemptIsNeverListed) {
   EXPECT_EQ(files.list(kDirectory), std::vector<std::string>{step_directory(1)});
 }
 
-TEST(Durability, SecondCommitOfAStepIsRefused) {
+TEST(Durability, SecondCommitOfAStepTakesThePlaceOfWhatWasLeftOfTheFirst) {
   FaultyFileSystem files;
+  for (const int64_t step : {4, 5}) write_small_checkpoint(files, kDirectory, step);
+  files.remove(std::string(kDirectory) + "/" + step_directory(5) + "/rank-0001.safetensors");
+  EXPECT_EQ(load_newest(files, kDirectory), 4);
   write_small_checkpoint(files, kDirectory, 5);
-  EXPECT_THROW(write_small_checkpoint(files, kDirectory, 5), StorageError);
   EXPECT_EQ(load_newest(files, kDirectory), 5);
+  EXPECT_EQ(files.list(kDirectory),
+            (std::vector<std::string>{step_directory(4), step_directory(5)}));
 }
 
 TEST(Retain, KeepsTheNewestSoundStepsAndNeverCountsADamagedOne) {

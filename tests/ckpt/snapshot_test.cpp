@@ -152,7 +152,7 @@ TEST_F(Snapshot, ADamagedManifestIsAProblemNotASnapshot) {
   file.close();
   ASSERT_EQ(list().size(), 1u);
   EXPECT_NE(list()[0].problem, "");
-  EXPECT_TRUE(merge_snapshots({list()}, std::string(64, 'a'), "", kAny)[0].empty());
+  EXPECT_TRUE(merge_snapshots({list()}, std::string(64, 'a'), "", kAny).found[0].empty());
 }
 
 TEST_F(Snapshot, WithoutRoomNothingIsLeft) {
@@ -214,7 +214,7 @@ TEST(MergeSnapshots, PutsTogetherWhatBelongsTogetherAndNothingElse) {
       {part(5, "s1", "s1-0", "x"), part(6, "s1", "s1-0b", "x"), part(7, "s1", "s1-0c", "x")},
       {part(5, "s1", "s1-1", "y"), part(6, "s2", "s2-1", "y")}};
   const auto choose = [&](const std::string& of_recipe, const std::string& run, int64_t at_most) {
-    return newest_complete(merge_snapshots(found, of_recipe, run, at_most), wanted).point;
+    return newest_complete(merge_snapshots(found, of_recipe, run, at_most).found, wanted).point;
   };
   const auto point = choose(recipe, "", kAny);
   ASSERT_TRUE(point);

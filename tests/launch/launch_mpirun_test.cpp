@@ -156,6 +156,19 @@ TEST_F(Launch, ASecondSupervisorOfARunIsRefusedAndTheFirstGoesOn) {
   EXPECT_EQ(program.wait(kLimit).status, 0);
 }
 
+TEST_F(Launch, ChaosDisturbsTheRunAndJudgesItAtTheEnd) {
+  run(train("alone", "--plan even"));
+  const CommandResult result =
+      run_command(launch("run", plan_ + "-n 4 --silence 1 --chaos 11 --chaos-every 1.5"), kLimit);
+  EXPECT_EQ(result.status, 0) << result.output;
+  EXPECT_GE(count("run", "chaos"), 1) << events("run");
+  EXPECT_EQ(count("run", "chaos judged"), 1);
+  EXPECT_NE(events("run").find("the last step is stored and verifies"), std::string::npos);
+  EXPECT_EQ(losses("run"), losses("alone"));
+  EXPECT_EQ(digest("run"), digest("alone"));
+  expect_nothing_left("run");
+}
+
 TEST_F(Launch, PrintsTheExactCommand) {
   const CommandResult result =
       run_command(launch("run", "-n 3 --set steps=7 --print-command"), kLimit);

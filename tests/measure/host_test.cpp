@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "csrc/base/proc_files.h"
 #include "csrc/measure/power.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/token_files.h"

@@ -1,0 +1,377 @@
+#include "csrc/train/saver.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <mutex>
+#include <sstream>
+
+#include "csrc/base/clock.h"
+#include "csrc/base/errors.h"
+#include "csrc/base/log_file.h"
+#include "tests/support/hooked_file_system.h"
+#include "tests/support/on_threads.h"
+#include "tests/train/exact_run.h"
+
+namespace kente {
+namespace {
+
+bool is_shard(const std::string& path) { return path.ends_with(".safetensors"); }
+
+/// One rank's part of a state: a tensor of its own whose elements are all alike.
+struct RankState {
+  RankState(int rank, float value) : values(100000, value) {
+    tensors = {{.name = "rank" + std::to_string(rank),
+                .shape = {static_cast<int64_t>(values.size())},
+                .data = {.data = values.data(),
+                         .count = static_cast<int64_t>(values.size()),
+                         .dtype = DType::kF32}}};
+  }
+  std::vector<float> values;
+  std::vector<NamedTensor> tensors;
+};
+
+class SaverTest : public testing::Test {
+ protected:
+  static CheckpointManifest manifest_of(int64_t step) {
+    CheckpointManifest manifest;
+    manifest.step = step;
+    manifest.run_id = "0123456789abcdef";
+    manifest.recipe_sha256 = std::string(64, 'a');
+    return manifest;
+  }
+  /// Places that both ranks share.
+  std::vector<StoragePlace> places(int count) {
+    std::vector<StoragePlace> all;
+    for (int i = 0; i < count; ++i) {
+      const std::string path = directory_ / ("place" + std::to_string(i)) + "/ckpt";
+      std::filesystem::create_directories(path);
+      all.push_back({.directory = path, .domains = {.domain_of = {0, 0}, .leader_of = {0}}});
+    }
+    return all;
+  }
+  /// Every element that a directory holds of a step, over all shards; empty: they differ.
+  std::optional<float> value_of(const std::string& directory, int64_t step) {
+    std::optional<float> value;
+    for (const StepInventory& entry : list_checkpoints(*files_, directory)) {
+      if (entry.step != step) continue;
+      EXPECT_TRUE(entry.sound());
+      EXPECT_EQ(entry.manifest.shards.size(), 2u);
+      for (const Shard& shard : entry.manifest.shards)
+        for (const StoredTensor& tensor : shard.tensors) {
+          std::vector<float> read(static_cast<size_t>(tensor.bytes) / sizeof(float));
+          ShardReader(*files_, directory + "/" + step_directory(step) + "/" + shard.file, shard)
+              .read(tensor, read.data());
+          if (!value) value = read.front();
+          for (const float x : read)
+            if (x != *value) return std::nullopt;
+        }
+    }
+    return value;
+  }
+
+  TemporaryDirectory directory_;
+  const std::unique_ptr<FileSystem> files_ = posix_file_system();
+};
+
+TEST_F(SaverTest, StoresTheStateOfItsStepWhateverChangesLater) {
+  const std::vector<StoragePlace> all = places(1);
+  int64_t step = 0;
+  for (const bool prepared : {true, false})
+    for (const Saver::Source source : {Saver::Source::kCopied, Saver::Source::kReleased}) {
+      ++step;
+      std::atomic<int> changed{0};
+      on_threads(2, [&](Communicator& world) {
+        // Nothing is written before both states have changed.
+        HookedFileSystem files([&](std::string_view operation, const std::string& path) {
+          while (operation == "append" && is_shard(path) && changed < 2) continue;
+        });
+        const auto log = null_log();
+        RankState state(world.rank(), static_cast<float>(step));
+        Saver saver(all, world, files, *log, 60);
+        if (prepared) saver.prepare(state.tensors);
+        std::atomic<bool> released{false};
+        saver.begin(manifest_of(step), state.tensors, source, {}, [&] { released = true; });
+        while (source == Saver::Source::kReleased && !released) continue;
+        std::fill(state.values.begin(), state.values.end(), -1.0F);
+        ++changed;
+        const std::vector<Saver::News> news = saver.finish();
+        ASSERT_EQ(news.size(), 1u);
+        EXPECT_EQ(news[0].event, Saver::kStored);
+        EXPECT_EQ(news[0].step, step);
+        EXPECT_FALSE(saver.active());
+      });
+      EXPECT_EQ(value_of(all[0].directory, step), static_cast<float>(step)) << prepared;
+    }
+}
+
+TEST_F(SaverTest, WithoutMemoryForACopyTheStateIsNeededUntilItIsWritten) {
+  const std::vector<StoragePlace> all = places(1);
+  int64_t step = 0;
+  for (const Saver::Source source : {Saver::Source::kCopied, Saver::Source::kReleased}) {
+    ++step;
+    on_threads(2, [&](Communicator& world) {
+      std::atomic<bool> written{false};
+      HookedFileSystem files([&](std::string_view operation, const std::string& path) {
+        if (operation == "close" && is_shard(path)) written = true;
+      });
+      const auto log = null_log();
+      RankState state(world.rank(), static_cast<float>(step));
+      // So many ranks share this node that none may have a copy.
+      const std::vector<StoragePlace> crowded = {
+          {.directory = all[0].directory,
+           .domains = {.domain_of = std::vector<int>(1 << 24, 0), .leader_of = {0}}}};
+      Saver saver(crowded, world, files, *log, 60);
+      std::atomic<bool> released{false};
+      saver.begin(manifest_of(step), state.tensors, source, {}, [&] {
+        EXPECT_TRUE(written);
+        released = true;
+      });
+      while (source == Saver::Source::kReleased && !released) continue;
+      EXPECT_TRUE(written);
+      std::fill(state.values.begin(), state.values.end(), -1.0F);
+      saver.finish();
+    });
+    EXPECT_EQ(value_of(all[0].directory, step), static_cast<float>(step));
+  }
+}
+
+TEST_F(SaverTest, WhatFailsIsReleasedToo) {
+  const std::vector<StoragePlace> crowded = {
+      {.directory = places(1)[0].directory,
+       .domains = {.domain_of = std::vector<int>(1 << 24, 0), .leader_of = {0}}}};
+  on_threads(2, [&](Communicator& world) {
+    HookedFileSystem files([&](std::string_view operation, const std::string& path) {
+      if (operation == "append") throw StorageError(path + ": No space left on device");
+    });
+    const auto log = null_log();
+    RankState state(world.rank(), 1);
+    Saver saver(crowded, world, files, *log, 60);
+    std::atomic<bool> released{false};
+    saver.begin(manifest_of(1), state.tensors, Saver::Source::kReleased, {},
+                [&] { released = true; });
+    EXPECT_EQ(saver.finish().at(0).event, "checkpoint failed");
+    EXPECT_TRUE(released);
+  });
+}
+
+TEST_F(SaverTest, AFaultAtAnyOperationCostsThatCheckpointAndNothingElse) {
+  bool reached = true;
+  int failures = 0;
+  for (int faulty_rank = 0; faulty_rank < 2; ++faulty_rank, reached = true)
+    for (int index = 0; reached; ++index) {
+      std::filesystem::remove_all(directory_.path());
+      const std::vector<StoragePlace> all = places(1);
+      std::atomic<int> count{0};
+      std::atomic<bool> armed{false};
+      std::vector<Saver::News> news;
+      on_threads(2, [&](Communicator& world) {
+        const int rank = world.rank();
+        HookedFileSystem files([&, rank](std::string_view operation, const std::string& path) {
+          if (armed && rank == faulty_rank && count++ == index)
+            throw StorageError(path + ": " + std::string(operation) + ": No space left on device");
+        });
+        const auto log = null_log();
+        RankState state(rank, 1);
+        Saver saver(all, world, files, *log, 60);
+        for (const int64_t step : {1, 2, 3}) {
+          std::fill(state.values.begin(), state.values.end(), static_cast<float>(step));
+          world.barrier(Deadline::after_seconds(60));
+          armed = step == 2;
+          world.barrier(Deadline::after_seconds(60));
+          saver.begin(manifest_of(step), state.tensors, Saver::Source::kBorrowed, {.newest = 2});
+          const std::vector<Saver::News> told = saver.finish();
+          if (rank == 0 && step == 2) news = told;
+        }
+      });
+      reached = count > index;
+      ASSERT_FALSE(news.empty());
+      failures += news[0].event == "checkpoint failed";
+      EXPECT_EQ(news[0].event == "checkpoint failed",
+                news[0].detail.find("No space left") != std::string::npos)
+          << news[0].detail;
+      EXPECT_EQ(value_of(all[0].directory, 3), 3.0F) << faulty_rank << " " << index;
+      EXPECT_TRUE(value_of(all[0].directory, 2) == 2.0F || news[0].event == "checkpoint failed")
+          << faulty_rank << " " << index;
+      for (const std::string& name : files_->list(all[0].directory))
+        EXPECT_FALSE(name.starts_with(".tmp")) << name << " " << faulty_rank << " " << index;
+    }
+  EXPECT_GE(failures, 10);
+}
+
+TEST_F(SaverTest, EveryPlaceGetsACopyAndOneThatFailsCostsNoOther) {
+  for (const bool broken : {false, true}) {
+    std::filesystem::remove_all(directory_.path());
+    const std::vector<StoragePlace> all = places(3);
+    std::vector<Saver::News> news;
+    on_threads(2, [&](Communicator& world) {
+      const int rank = world.rank();
+      HookedFileSystem files([&, rank](std::string_view operation, const std::string& path) {
+        if (broken && rank == 1 && operation == "sync" && path.starts_with(all[1].directory))
+          throw StorageError(path + ": Input/output error");
+      });
+      const auto log = null_log();
+      RankState state(rank, 7);
+      Saver saver(all, world, files, *log, 60);
+      saver.begin(manifest_of(5), state.tensors, Saver::Source::kBorrowed, {});
+      const std::vector<Saver::News> told = saver.finish();
+      if (rank == 0) news = told;
+    });
+    EXPECT_EQ(news.front().event, Saver::kStored);
+    EXPECT_EQ(news.size(), broken ? 2u : 1u);
+    if (broken) {
+      EXPECT_EQ(news.back().event, "copy failed");
+      EXPECT_NE(news.back().detail.find("Input/output error"), std::string::npos);
+    }
+    EXPECT_EQ(value_of(all[0].directory, 5), 7.0F);
+    EXPECT_EQ(value_of(all[2].directory, 5), 7.0F);
+    EXPECT_EQ(value_of(all[1].directory, 5).has_value(), !broken);
+    EXPECT_TRUE(files_->list(all[1].directory).empty() == broken) << "nothing half done is left";
+  }
+}
+
+TEST_F(SaverTest, WhatEarlierProcessesLeftIsRemovedAtTheStart) {
+  const std::vector<StoragePlace> all = places(2);
+  for (const StoragePlace& place : all)
+    std::filesystem::create_directories(place.directory + "/.tmp-0123456789abcdef-5-1");
+  on_threads(2, [&](Communicator& world) {
+    const auto log = null_log();
+    const Saver saver(all, world, *files_, *log, 60);
+  });
+  for (const StoragePlace& place : all) EXPECT_TRUE(files_->list(place.directory).empty());
+}
+
+TEST(StateCopy, WithoutMemoryForItSaysSo) {
+  std::vector<float> few(1);
+  constexpr int64_t kCount = int64_t{1} << 52;
+  const std::vector<NamedTensor> huge = {
+      {.name = "a",
+       .shape = {kCount},
+       .data = {.data = few.data(), .count = kCount, .dtype = DType::kF32}}};
+  try {
+    const StateCopy copy(huge, 1);
+    FAIL() << "so much memory no machine has";
+  } catch (const StorageError& failure) {
+    EXPECT_NE(std::string(failure.what()).find("MiB are free"), std::string::npos);
+  }
+}
+
+/// Training that goes on while its checkpoints are written.
+class BackgroundRun : public ExactRun {
+ protected:
+  BackgroundRun() {
+    options_.train.recipe.steps = 24;
+    options_.train.background_checkpoints = true;
+    options_.train.plan = plan_from_borders({{0, 4, 6}, {0, 6}}, {12, 4});
+    options_.run_directories = {fresh_directory()};
+  }
+  std::string events() {
+    std::ostringstream text;
+    text << std::ifstream(options_.run_directories[0] + "/events.jsonl").rdbuf();
+    return text.str();
+  }
+  ThreadedRun undisturbed() {
+    ThreadedOptions plain = options_;
+    plain.train.background_checkpoints = false;
+    plain.train.checkpoint_every = 0;
+    plain.train.checkpoint_to.clear();
+    plain.train.snapshot_every = 0;
+    plain.on_file = nullptr;
+    plain.run_directories = {fresh_directory()};
+    return train_on_threads(plain, 3);
+  }
+  /// Rank 1's shard of the first checkpoint is not on its disk before it finished three more steps;
+  /// rank 2 dies in step 12.
+  void be_slow_and_die() {
+    options_.on_file = [this](int rank, std::string_view operation, const std::string& path) {
+      if (rank == 1 && operation == "sync" && is_shard(path) && slow_ == 0) {
+        slow_ = step_.load();
+        while (step_ < slow_ + 3 && !dead_) continue;
+      }
+    };
+    options_.on_step = [this](int rank, const StepReport& report) {
+      if (rank == 1) step_ = report.step;
+      dead_ = report.step == 12;
+      if (rank == 2 && report.step == 12) throw DeviceError("killed on purpose");
+    };
+    EXPECT_THROW(train_on_threads(options_, 3), DeviceError);
+    options_.on_file = nullptr;
+    options_.on_step = nullptr;
+  }
+
+  std::atomic<int64_t> step_{0}, slow_{0};
+  std::atomic<bool> dead_{false};
+};
+
+TEST_F(BackgroundRun, GoesOnWhileACheckpointIsWrittenWhichHoldsTheStateOfItsStep) {
+  options_.train.recipe.guards.rollback_steps = 100;
+  options_.train.checkpoint_every = 2;
+  const ThreadedRun reference = undisturbed();
+  be_slow_and_die();
+  EXPECT_GE(slow_, 2);
+  EXPECT_NE(events().find("\"event\":\"checkpoint left out\",\"step\":4"), std::string::npos)
+      << events();
+  for (const auto& step :
+       std::filesystem::directory_iterator(options_.run_directories[0] + "/ckpt"))
+    if (step.path().filename() > step_directory(2)) std::filesystem::remove_all(step.path());
+  options_.train.start = StartMode::kResume;
+  const ThreadedRun run = train_on_threads(options_, 3);
+  EXPECT_EQ(run.result.resumed_from, 2);
+  EXPECT_EQ(run.result.parameters_sha256, reference.result.parameters_sha256);
+}
+
+TEST_F(BackgroundRun, TakesTheStateFromTheSnapshotOfThatStep) {
+  options_.train.recipe.guards.rollback_steps = 100;
+  options_.train.checkpoint_every = 2;
+  options_.train.snapshots = directory_ / "memory";
+  options_.train.snapshot_every = 1;
+  const ThreadedRun reference = undisturbed();
+  be_slow_and_die();
+  std::filesystem::remove_all(directory_ / "memory");
+  options_.train.start = StartMode::kResume;
+  const ThreadedRun run = train_on_threads(options_, 3);
+  EXPECT_GE(run.result.resumed_from, 2);
+  EXPECT_EQ(run.result.parameters_sha256, reference.result.parameters_sha256);
+}
+
+TEST_F(BackgroundRun, AFullDiskCostsCheckpointsAndNotTheTraining) {
+  options_.train.checkpoint_every = 4;
+  const ThreadedRun reference = undisturbed();
+  options_.on_file = [](int rank, std::string_view operation, const std::string& path) {
+    if (rank == 2 && operation == "append" && is_shard(path))
+      throw StorageError(path + ": write: No space left on device");
+  };
+  const ThreadedRun run = train_on_threads(options_, 3);
+  expect_same(run, reference);
+  EXPECT_NE(events().find("\"event\":\"checkpoint failed\""), std::string::npos) << events();
+  EXPECT_NE(events().find("No space left on device"), std::string::npos) << events();
+  EXPECT_EQ(events().find("\"event\":\"checkpoint\""), std::string::npos) << events();
+}
+
+TEST_F(BackgroundRun, ALostRunDirectoryIsMadeGoodByTheCopies) {
+  options_.train.checkpoint_every = 6;
+  options_.train.checkpoint_to = {directory_ / "site"};
+  const ThreadedRun reference = undisturbed();
+  options_.on_step = [](int rank, const StepReport& report) {
+    if (rank == 2 && report.step == 20) throw DeviceError("killed on purpose");
+  };
+  EXPECT_THROW(train_on_threads(options_, 3), DeviceError);
+  options_.on_step = nullptr;
+  ThreadedOptions fresh = options_;
+  fresh.run_directories = {fresh_directory()};
+  EXPECT_THROW(train_on_threads(fresh, 3), UsageError) << "it would mix with what the copies hold";
+  std::filesystem::remove_all(options_.run_directories[0] + "/ckpt");
+  options_.train.checkpoint_to.push_back(directory_ / "no place");
+  std::ofstream(directory_ / "no place") << "a file\n";
+  options_.train.start = StartMode::kResume;
+  const ThreadedRun run = train_on_threads(options_, 3);
+  EXPECT_GE(run.result.resumed_from, 6);
+  EXPECT_EQ(run.result.parameters_sha256, reference.result.parameters_sha256);
+  EXPECT_NE(events().find("\"event\":\"no copies\""), std::string::npos) << events();
+}
+
+}  // namespace
+}  // namespace kente
