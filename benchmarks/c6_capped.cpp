@@ -29,7 +29,7 @@ namespace kente {
 namespace {
 
 constexpr int kRounds = 3;
-constexpr int64_t kGrains = 32, kLength = 128;
+constexpr int64_t kGrains = 64, kLength = 128;
 
 Recipe recipe_of_c6() {
   Recipe recipe = shape_6_9m(kGrains);

@@ -94,12 +94,13 @@ def main() -> None:
                      spread([eta(run, "equal_shares") for run in ours]),
                      spread([eta(run, "together") for run in theirs]),
                      spread([a["together"] / b["together"] for a, b in zip(ours, theirs)])])
+        print("| " + " | ".join(rows[-1]) + " |", file=sys.stderr)  # what an end before the end leaves
     versions = theirs[-1]
     print("# C6: two computing ranks, one capped\n")
     command = " ".join(["benchmarks/c6_capped.py", *sys.argv[1:]])
     print(f"`.venv/bin/python {command}`, {PAIRS} pairs of kente and DDP for each cap, on two cores "
           f"of {processor()}; torch {versions['torch']}, transformers {versions['transformers']}.\n")
-    print("6.9M GPT-2 shape, fp32, 32 samples of 128 tokens a step, one thread a rank. Rank 1 gets the share of its "
+    print("6.9M GPT-2 shape, fp32, 64 samples of 128 tokens a step, one thread a rank. Rank 1 gets the share of its "
           "core in the first column (`kente throttle`). eta: tokens/s of both over the sum of each alone, each side "
           "with its own code, three times two steps of each in turn, the second one counted; medians, least and most. kente planned from its own measurement, nothing set by hand.\n")
     print("| rank 1's core | kente's shares | eta kente, % | predicted off by, % | eta kente, equal shares, % "

@@ -60,14 +60,18 @@ std::vector<NamedTensor> layout_of(const std::string& text, int rank) {
 }  // namespace
 
 PeerCopies::PeerCopies(const Options& options, const StorageDomains& memory,
-                       const std::vector<NamedTensor>& own, Communicator& world, FileSystem& files,
-                       Log& log)
-    : options_(options), own_(own), files_(files), log_(log) {
+                       const std::vector<NamedTensor>& own, Snapshots& snapshots,
+                       Communicator& world, FileSystem& files, Log& log)
+    : options_(options),
+      own_(own),
+      order_(lay_out_safetensors(own).order),
+      snapshots_(snapshots),
+      files_(files),
+      log_(log) {
   on_ = options.every > 0 && memory.leader_of.size() > 1;
   if (!on_) return;
   comm_ = world.split(0, world.rank());
   partner_ = partner_of(world.rank(), memory);
-  sharing_ = StoragePlace{.directory = "", .domains = memory}.sharing(world.rank());
   const std::vector<std::string> layouts = all_gather_text(world, layout_text(own), deadline());
   for (int rank = 0; rank < world.size(); ++rank)
     if (partner_of(rank, memory) == world.rank() && !layouts[static_cast<size_t>(rank)].empty())
@@ -75,13 +79,12 @@ PeerCopies::PeerCopies(const Options& options, const StorageDomains& memory,
           {.rank = rank, .layout = layout_of(layouts[static_cast<size_t>(rank)], rank)});
 }
 
-PeerCopies::~PeerCopies() {
-  work_.wait();
-  if (held_) held_->release();
-}
+PeerCopies::~PeerCopies() { work_.wait(); }
 
 void PeerCopies::allocate() {
-  if (!copy_) copy_ = std::make_unique<StateCopy>(own_, sharing_);
+  constexpr size_t kSlots = 4;  // two pinned, two that take turns
+  for (size_t slot = snapshots_.slots() + more_slots_.size(); slot < kSlots; ++slot)
+    more_slots_.push_back(snapshots_.make_slot(slot, own_));
   for (Kept& kept : kept_) {
     std::unique_ptr<SnapshotSlot>& slot = kept.slots.at(next_);
     if (slot) continue;
@@ -91,38 +94,42 @@ void PeerCopies::allocate() {
   }
 }
 
-void PeerCopies::begin(Snapshots& snapshots, int64_t step) {
+void PeerCopies::begin(int64_t step) {
   KENTE_CHECK(on_ && !active(), "a copy while the last one is under way");
-  phase_ = Phase::kCopying;
+  phase_ = Phase::kPreparing;
   step_ = step;
   manifest_.clear();
-  if (snapshots.newest() != step) return;
-  held_ = &snapshots;
-  work_.start([this, from = snapshots.hold()] {
+  sent_.clear();
+  if (snapshots_.newest() != step) return;
+  sent_ = snapshots_.pin();
+  work_.start([this] {
     allocate();
-    copy_->fill(from);
     for (Kept& kept : kept_) target(kept).hide();
   });
 }
 
-/// The slot is needed until its digests are known.
-void PeerCopies::release_when_copied() {
-  if (!held_ || work_.working() || held_->sealing()) return;
+/// Until there is room, and the digests of what is sent are known.
+bool PeerCopies::preparing() {
+  if (work_.working() || (snapshots_.newest() == step_ && snapshots_.sealing())) return true;
+  if (sent_.empty() || !manifest_.empty()) return false;
   try {
     work_.rethrow();
-    if (const CheckpointManifest* sealed = held_->sealed(step_)) manifest_ = to_json(*sealed);
+    for (std::unique_ptr<SnapshotSlot>& slot : more_slots_) snapshots_.add(std::move(slot));
+    if (const CheckpointManifest* sealed = snapshots_.sealed(step_)) manifest_ = to_json(*sealed);
   } catch (const StorageError& failure) {
     log_.error(std::string("no more copies on another node: ") + failure.what());
+    for (std::unique_ptr<SnapshotSlot>& slot : more_slots_) remove_slot(files_, slot, log_);
+    sent_.clear();
   }
-  held_->release();
-  held_ = nullptr;
+  more_slots_.clear();
+  return false;
 }
 
 bool PeerCopies::working() {
-  if (phase_ == Phase::kCopying) release_when_copied();
+  if (phase_ == Phase::kPreparing) return preparing();
   if (phase_ == Phase::kSending)
     std::erase_if(works_, [](const std::unique_ptr<Work>& work) { return work->done(); });
-  return held_ != nullptr || work_.working() || !works_.empty();
+  return work_.working() || !works_.empty();
 }
 
 /// False when some rank has nothing to send, or no room.
@@ -148,8 +155,8 @@ bool PeerCopies::post() {
                                 partner_, kManifestTag));
   // In the order of the layout that the partner was told: the file's.
   int tag = kFirstTensorTag;
-  for (const size_t index : lay_out_safetensors(own_).order)
-    works_.push_back(comm_->isend(copy_->tensors()[index].data, partner_, tag++));
+  for (const size_t index : order_)
+    works_.push_back(comm_->isend(sent_[index].data, partner_, tag++));
   return true;
 }
 
@@ -165,17 +172,19 @@ void PeerCopies::seal() {
   }
 }
 
+void PeerCopies::give_up() {
+  on_ = false;
+  failed_ = true;
+  phase_ = Phase::kIdle;
+  for (const int64_t step : {whole_, step_}) snapshots_.unpin(step);
+}
+
 std::optional<int64_t> PeerCopies::advance() {
   KENTE_CHECK(active() && !working(), "nothing to go on with");
   switch (phase_) {
-    case Phase::kCopying:
-      if (post()) {
-        phase_ = Phase::kSending;
-      } else {
-        on_ = false;
-        failed_ = true;
-        phase_ = Phase::kIdle;
-      }
+    case Phase::kPreparing:
+      phase_ = Phase::kSending;
+      if (!post()) give_up();
       return std::nullopt;
     case Phase::kSending:
       phase_ = Phase::kSealing;
@@ -185,14 +194,16 @@ std::optional<int64_t> PeerCopies::advance() {
       work_.rethrow();
       phase_ = Phase::kIdle;
       next_ = 1 - next_;
-      return step_;
+      snapshots_.unpin(whole_);
+      return whole_ = step_;
   }
 }
 
 void PeerCopies::finish() {
   while (active()) {
     work_.wait();
-    if (held_) held_->wait();
+    snapshots_.wait();
+    if (phase_ == Phase::kPreparing) preparing();
     for (const std::unique_ptr<Work>& work : works_) work->wait(deadline());
     works_.clear();
     advance();
@@ -203,12 +214,16 @@ void PeerCopies::forget_after(int64_t step) {
   for (Kept& kept : kept_)
     for (const auto& slot : kept.slots)
       if (slot && slot->sealed().step > step) slot->hide();
+  if (whole_ <= step) return;
+  snapshots_.unpin(whole_);
+  whole_ = 0;
 }
 
 void PeerCopies::clear() {
   for (Kept& kept : kept_)
     for (std::unique_ptr<SnapshotSlot>& slot : kept.slots)
       if (slot) remove_slot(files_, slot, log_);
+  snapshots_.unpin(whole_);
   on_ = false;
 }
 

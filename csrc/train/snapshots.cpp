@@ -18,19 +18,36 @@ Snapshots::~Snapshots() {
   if (thread_.joinable()) thread_.join();
 }
 
-std::string Snapshots::slot_name(size_t slot) const {
-  return fmt::format("{}-rank-{:04d}-{}", options_.start, options_.rank, slot);
+std::unique_ptr<SnapshotSlot> Snapshots::make_slot(size_t number,
+                                                   const std::vector<NamedTensor>& tensors) const {
+  return std::make_unique<SnapshotSlot>(
+      options_.directory, fmt::format("{}-rank-{:04d}-{}", options_.start, options_.rank, number),
+      tensors);
+}
+
+void Snapshots::add(std::unique_ptr<SnapshotSlot> slot) {
+  slots_.push_back({.memory = std::move(slot)});
+}
+
+size_t Snapshots::next_slot() const {
+  size_t oldest = slots_.size();
+  for (size_t slot = 0; slot < slots_.size(); ++slot)
+    if (!slots_[slot].pinned && slot != newest_slot_ &&
+        (oldest == slots_.size() || slots_[slot].step < slots_[oldest].step))
+      oldest = slot;
+  return oldest;
 }
 
 void Snapshots::take(CheckpointManifest manifest, const std::vector<NamedTensor>& tensors,
                      double step_seconds) {
   KENTE_CHECK(on() && !busy(), "a snapshot while the last one is not sealed, or held");
-  std::unique_ptr<SnapshotSlot>& slot = slots_.at(next_);
-  const bool fresh = !slot;
+  const size_t number = next_slot();
+  Slot& slot = slots_.at(number);
+  const bool fresh = slot.step == 0;
   try {
-    if (fresh) slot = std::make_unique<SnapshotSlot>(options_.directory, slot_name(next_), tensors);
+    if (!slot.memory) slot.memory = make_slot(number, tensors);
     const int64_t begin = now_ns();
-    slot->copy(tensors);
+    slot.memory->copy(tensors);
     const double seconds = static_cast<double>(now_ns() - begin) * 1e-9;
     constexpr double kMostOfAStep = 0.02;
     cost_too_much_ = !fresh && seconds > kMostOfAStep * static_cast<double>(every_) * step_seconds;
@@ -40,11 +57,11 @@ void Snapshots::take(CheckpointManifest manifest, const std::vector<NamedTensor>
     return;
   }
   ++taken_;
-  newest_ = manifest.step;
-  next_ = 1 - next_;
+  newest_ = slot.step = manifest.step;
+  newest_slot_ = number;
   manifest.state[kSnapshotStart] = options_.start;
   sealing_.store(true, std::memory_order_release);
-  jobs_.push({.slot = slot.get(), .manifest = std::move(manifest)});
+  jobs_.push({.slot = slot.memory.get(), .manifest = std::move(manifest)});
 }
 
 void Snapshots::run() {
@@ -61,15 +78,16 @@ void Snapshots::run() {
 }
 
 const CheckpointManifest* Snapshots::sealed(int64_t step) const {
-  if (newest_ != step) return nullptr;
-  const CheckpointManifest& newest = slots_.at(1 - next_)->sealed();
-  return newest.shards.empty() ? nullptr : &newest;
+  for (const Slot& slot : slots_)
+    if (slot.memory && slot.step == step && !slot.memory->sealed().shards.empty())
+      return &slot.memory->sealed();
+  return nullptr;
 }
 
 std::vector<NamedTensor> Snapshots::hold() {
   KENTE_CHECK(newest_ > 0, "nothing to hold");
   held_.fetch_add(1, std::memory_order_acq_rel);
-  return slots_.at(1 - next_)->tensors();
+  return newest_slot().memory->tensors();
 }
 
 void Snapshots::release() {
@@ -77,18 +95,35 @@ void Snapshots::release() {
   held_.notify_all();
 }
 
+std::vector<NamedTensor> Snapshots::pin() {
+  KENTE_CHECK(newest_ > 0, "nothing to pin");
+  newest_slot().pinned = true;
+  return newest_slot().memory->tensors();
+}
+
+void Snapshots::unpin(int64_t step) {
+  for (Slot& slot : slots_)
+    if (slot.step == step) slot.pinned = false;
+}
+
 void Snapshots::forget_after(int64_t step) {
   wait();
-  for (const auto& slot : slots_)
-    if (slot && slot->sealed().step > step) slot->hide();
+  for (const Slot& slot : slots_)
+    if (slot.memory && slot.memory->sealed().step > step) slot.memory->hide();
+}
+
+void Snapshots::forget_twins() {
+  for (size_t slot = 0; slot < slots_.size(); ++slot)
+    if (slot != newest_slot_ && slots_[slot].memory && slots_[slot].step == newest_)
+      slots_[slot].memory->hide();
 }
 
 void Snapshots::clear() {
   wait();
   for (int held = held_; held > 0; held = held_) held_.wait(held, std::memory_order_acquire);
   newest_ = 0;
-  for (std::unique_ptr<SnapshotSlot>& slot : slots_)
-    if (slot) remove_slot(files_, slot, log_);
+  for (Slot& slot : slots_)
+    if (slot.memory) remove_slot(files_, slot.memory, log_);
   every_ = 0;
 }
 

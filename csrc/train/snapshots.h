@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -18,7 +17,8 @@ namespace kente {
 
 /// One rank's snapshots: its part of every K-th step in two slots of shared memory, which outlive
 /// the process. Training stands still for one copy; a thread digests it. While one slot is written
-/// the other holds the step before, so all ranks must take the same steps: see Step's vote.
+/// the other holds the step before, so all ranks must take the same steps: see Step's vote. Slots
+/// can be pinned, and then others take turns: two pinned ones need two more, see add().
 class Snapshots {
  public:
   struct Options {
@@ -33,8 +33,10 @@ class Snapshots {
   bool on() const { return every_ > 0; }
   bool due(int64_t step) const { return on() && step % every_ == 0; }
   int64_t every() const { return every_; }
-  /// The last one is not visible yet, or held.
-  bool busy() const { return sealing() || held_.load(std::memory_order_acquire) > 0; }
+  /// The last one is not visible yet, or held, or every slot but it is pinned.
+  bool busy() const {
+    return sealing() || held_.load(std::memory_order_acquire) > 0 || next_slot() == slots_.size();
+  }
   bool sealing() const { return sealing_.load(std::memory_order_acquire); }
   /// This rank can take no more: no memory. Said once in the log.
   bool failed() const { return failed_.load(std::memory_order_relaxed); }
@@ -54,16 +56,27 @@ class Snapshots {
   int64_t taken() const { return taken_; }
   /// The step of the last one; 0: none.
   int64_t newest() const { return newest_; }
-  /// Its manifest, unless the last one is of another step, or could not be sealed. Not while
-  /// sealing().
+  /// That step's manifest, if a slot holds it and it could be sealed. Not while it is the newest
+  /// and sealing().
   const CheckpointManifest* sealed(int64_t step) const;
   /// What the last one copied; it stays as it is until release(), which any thread may call, once
   /// for every hold().
   std::vector<NamedTensor> hold();
   void release();
 
+  /// The last one stays, and can be found, until unpin(); snapshots go on in other slots.
+  std::vector<NamedTensor> pin();
+  void unpin(int64_t step);
+  /// One more slot for these tensors, not in use before add(). Any thread. Throws StorageError.
+  std::unique_ptr<SnapshotSlot> make_slot(size_t number,
+                                          const std::vector<NamedTensor>& tensors) const;
+  void add(std::unique_ptr<SnapshotSlot> slot);
+  size_t slots() const { return slots_.size(); }
+
   /// Training went back: what is newer must not be found.
   void forget_after(int64_t step);
+  /// Of the newest step only the last snapshot is found: it was taken anew. Not while sealing().
+  void forget_twins();
   /// Removes this rank's slots: everything is stored elsewhere.
   void clear();
 
@@ -72,8 +85,14 @@ class Snapshots {
     SnapshotSlot* slot = nullptr;
     CheckpointManifest manifest;
   };
+  struct Slot {
+    std::unique_ptr<SnapshotSlot> memory = {};  // null before its first use
+    int64_t step = 0;
+    bool pinned = false;
+  };
   void run();
-  std::string slot_name(size_t slot) const;
+  size_t next_slot() const;  // slots_.size(): none is free
+  Slot& newest_slot() { return slots_.at(newest_slot_); }
 
   const Options options_;
   FileSystem& files_;
@@ -81,8 +100,8 @@ class Snapshots {
   int64_t every_;
   int64_t taken_ = 0, newest_ = 0;
   bool cost_too_much_ = false;
-  std::array<std::unique_ptr<SnapshotSlot>, 2> slots_;
-  size_t next_ = 0;
+  std::vector<Slot> slots_{2};
+  size_t newest_slot_ = 1;
   std::atomic<bool> sealing_{false}, failed_{false};
   std::atomic<int> held_{0};
   BoundedQueue<Job> jobs_{1};

@@ -27,7 +27,7 @@ StateKeeper::StateKeeper(const Options& options, Recovery& recovery, std::vector
                .start = recovery.start(),
                .every = snapshots_.on() ? options.copy_every : 0,
                .timeout_seconds = options.timeout_seconds},
-              recovery.memory().domains, own_, world, files, log),
+              recovery.memory().domains, own_, snapshots_, world, files, log),
       saver_(recovery.checkpoints(), world, files, log, options.timeout_seconds) {}
 
 void StateKeeper::start(int64_t newest_checkpoint) {
@@ -76,7 +76,7 @@ void StateKeeper::snapshot(const StepReport& report,
   // All have one that is whole by now: what the state came from is no longer needed.
   if (snapshots_.taken() > 0) recovery_.forget_restored_snapshots();
   snapshots_.take(now(), own_, report.seconds);
-  if (copies_.due(report.step)) copies_.begin(snapshots_, report.step);
+  if (copies_.due(report.step)) copies_.begin(report.step);
 }
 
 void StateKeeper::checkpoint(CheckpointManifest now, const Retention& retention, bool may_leave_out,
@@ -106,13 +106,14 @@ void StateKeeper::finish() {
 void StateKeeper::went_back(CheckpointManifest now) {
   newest_checkpoint_ = now.step;
   recovery_.forget_after(now.step);
-  copies_.forget_after(now.step);
+  copies_.forget_after(now.step - 1);
   snapshots_.forget_after(now.step);
   if (!snapshots_.on()) return;
   // What is stored of this step does not know yet that training went back to it, and why.
   snapshots_.take(std::move(now), own_, std::numeric_limits<double>::infinity());
   snapshots_.wait();
   world_.barrier(Deadline::after_seconds(options_.timeout_seconds));
+  snapshots_.forget_twins();
 }
 
 /// The last step is stored, or storage failed: then memory is the only place that has it.

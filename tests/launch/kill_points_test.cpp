@@ -210,7 +210,7 @@ TEST_F(KillPoints, AFrozenAndADeadlockedRankAreNoticedInTimeAndTheRunGoesOn) {
          "phase.backward=stop@20:rank=1:incarnation=1,"
          "phase.forward=hang@20:rank=2:incarnation=2,"
          "optimizer.group=hang@8:rank=0:incarnation=3,"
-         "comm.collective=stop@12:rank=3:incarnation=4",
+         "phase.message=stop@30:rank=3:incarnation=4",
          "--checkpoint-every 10", 600);
   std::vector<Noted> faults = noted("stop");
   for (const Noted& hang : noted("hang")) faults.push_back(hang);

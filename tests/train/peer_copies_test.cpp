@@ -18,16 +18,14 @@ namespace {
 class PeerCopiesTest : public testing::Test {
  protected:
   struct Rank {
-    Rank(int number, FileSystem& files, Log& log, const TemporaryDirectory& directory)
-        : values(30000, 0.0F),
+    Rank(int number, FileSystem& files, Log& log, const TemporaryDirectory& in)
+        : directory(in / ("m" + std::to_string(number))),
+          values(30000, 0.0F),
           tensors{{.name = "rank" + std::to_string(number),
                    .shape = {30000},
                    .data = {.data = values.data(), .count = 30000, .dtype = DType::kF32}}},
-          snapshots({.directory = directory / ("m" + std::to_string(number)),
-                     .start = "s1",
-                     .rank = number,
-                     .every = 1},
-                    files, log) {}
+          snapshots({.directory = directory, .start = "s1", .rank = number, .every = 1}, files,
+                    log) {}
     void take(int64_t step) {
       std::fill(values.begin(), values.end(), static_cast<float>(step));
       CheckpointManifest manifest;
@@ -36,6 +34,7 @@ class PeerCopiesTest : public testing::Test {
       manifest.recipe_sha256 = std::string(64, 'a');
       snapshots.take(std::move(manifest), tensors, 1e9);
     }
+    const std::string directory;
     std::vector<float> values;
     std::vector<NamedTensor> tensors;
     Snapshots snapshots;
@@ -59,6 +58,14 @@ class PeerCopiesTest : public testing::Test {
     std::sort(steps.begin(), steps.end());
     return steps;
   }
+  /// Steps of a rank's own snapshots that can be found.
+  std::vector<int64_t> own_in(const Rank& rank) {
+    std::vector<int64_t> steps;
+    for (const StepInventory& entry : list_snapshots(*files_, rank.directory))
+      if (!entry.manifest.state.contains(kSnapshotCopy)) steps.push_back(entry.step);
+    std::sort(steps.begin(), steps.end());
+    return steps;
+  }
   void run(const std::function<void(Communicator&, Rank&, PeerCopies&)>& work) {
     on_threads(2, [&](Communicator& world) {
       const auto log = null_log();
@@ -67,8 +74,8 @@ class PeerCopiesTest : public testing::Test {
                          .start = "s1",
                          .every = 2,
                          .timeout_seconds = 60},
-                        {.domain_of = {0, 1}, .leader_of = {0, 1}}, rank.tensors, world, *files_,
-                        *log);
+                        {.domain_of = {0, 1}, .leader_of = {0, 1}}, rank.tensors, rank.snapshots,
+                        world, *files_, *log);
       work(world, rank, copies);
     });
   }
@@ -86,13 +93,13 @@ class PeerCopiesTest : public testing::Test {
 };
 
 TEST_F(PeerCopiesTest, HoldTheStateOfTheirStepAndAlwaysOneIsWhole) {
-  run([&](Communicator&, Rank& rank, PeerCopies& copies) {
+  run([&](Communicator& world, Rank& rank, PeerCopies& copies) {
     for (const int64_t step : {2, 4, 6}) {
       rank.take(step);
-      copies.begin(rank.snapshots, step);
+      copies.begin(step);
       rank.snapshots.wait();
       // The next one is on its way into the other slot.
-      EXPECT_EQ(copies_in(0).empty(), step == 2);
+      EXPECT_EQ(copies_in(world.rank()).empty(), step == 2);
       copies.finish();
       // Training has long gone on.
       std::fill(rank.values.begin(), rank.values.end(), -1.0F);
@@ -102,11 +109,33 @@ TEST_F(PeerCopiesTest, HoldTheStateOfTheirStepAndAlwaysOneIsWhole) {
   EXPECT_EQ(copies_in(1), (std::vector<int64_t>{4, 6}));
 }
 
+TEST_F(PeerCopiesTest, EachRankKeepsItsOwnPartOfTheCopiedStepHoweverFarTrainingGoes) {
+  run([&](Communicator&, Rank& rank, PeerCopies& copies) {
+    for (int64_t step = 1; step <= 20; ++step) {
+      EXPECT_FALSE(rank.snapshots.busy()) << "a slot is free while two are pinned";
+      rank.take(step);
+      rank.snapshots.wait();
+      if (step % 10 == 0) copies.begin(step);
+      while (step == 11 && copies.working()) continue;  // has room by now
+      if (step % 10 == 3) copies.finish();
+      // What copies hold on the other node is here too: the newest whole one, and the next.
+      const std::vector<int64_t> own = own_in(rank);
+      EXPECT_EQ(std::count(own.begin(), own.end(), 10), step >= 10 ? 1 : 0) << step;
+    }
+    copies.finish();
+    EXPECT_EQ(own_in(rank), (std::vector<int64_t>{10, 18, 19, 20}));
+    rank.take(21);
+    rank.snapshots.wait();
+    EXPECT_EQ(own_in(rank), (std::vector<int64_t>{18, 19, 20, 21}))
+        << "step 10 was no longer needed";
+  });
+}
+
 TEST_F(PeerCopiesTest, AfterGoingBackWhatIsNewerIsNotFoundAndClearLeavesNothing) {
   run([&](Communicator& world, Rank& rank, PeerCopies& copies) {
     for (const int64_t step : {2, 4}) {
       rank.take(step);
-      copies.begin(rank.snapshots, step);
+      copies.begin(step);
       copies.finish();
     }
     copies.forget_after(2);
@@ -117,11 +146,23 @@ TEST_F(PeerCopiesTest, AfterGoingBackWhatIsNewerIsNotFoundAndClearLeavesNothing)
   });
 }
 
+TEST_F(PeerCopiesTest, AStepThatIsTakenAnewIsFoundOnce) {
+  run([&](Communicator&, Rank& rank, PeerCopies&) {
+    for (const int64_t step : {1, 2, 2}) {
+      rank.take(step);
+      rank.snapshots.wait();
+    }
+    EXPECT_EQ(own_in(rank), (std::vector<int64_t>{2, 2}));
+    rank.snapshots.forget_twins();
+    EXPECT_EQ(own_in(rank), (std::vector<int64_t>{2}));
+  });
+}
+
 TEST_F(PeerCopiesTest, WithoutRoomOnOneNodeAllGiveUpTogether) {
   keep_in_[1] = directory_ / "no place";
   run([&](Communicator&, Rank& rank, PeerCopies& copies) {
     rank.take(2);
-    copies.begin(rank.snapshots, 2);
+    copies.begin(2);
     copies.finish();
     EXPECT_TRUE(copies.failed());
     EXPECT_FALSE(copies.on());
@@ -132,7 +173,7 @@ TEST_F(PeerCopiesTest, WithoutRoomOnOneNodeAllGiveUpTogether) {
 TEST_F(PeerCopiesTest, ARankThatTookNoSnapshotLetsTheOthersKnow) {
   run([&](Communicator& world, Rank& rank, PeerCopies& copies) {
     if (world.rank() == 0) rank.take(2);
-    copies.begin(rank.snapshots, 2);
+    copies.begin(2);
     copies.finish();
     EXPECT_TRUE(copies.failed());
   });
@@ -146,14 +187,17 @@ class TwoNodes : public SnapshotRun {
     options_.train.recipe.steps = 120;
     options_.train.snapshot_copy_every = 2;
   }
-  /// Trains until both nodes hold a copy of the other's state.
-  void die_with_copies() {
+  /// Trains until both nodes hold a copy of the other's state, and for so many steps more.
+  void die_with_copies(int64_t steps_later = 0) {
     options_.run_directories = {fresh_directory(), fresh_directory(), fresh_directory()};
     options_.snapshot_directories = {directory_ / "m0", directory_ / "m0", directory_ / "m1"};
     options_.train.start = StartMode::kFresh;
     options_.train.plan = unequal_;
-    options_.on_step = [this](int rank, const StepReport& report) {
-      if (rank == 2 && (both_have_copies() || report.step == 100))
+    int64_t whole = 0;
+    options_.on_step = [&](int rank, const StepReport& report) {
+      if (rank != 2) return;
+      if (whole == 0 && both_have_copies()) whole = report.step;
+      if ((whole > 0 && report.step >= whole + steps_later) || report.step == 100)
         throw DeviceError("killed on purpose");
     };
     EXPECT_THROW(train_on_threads(options_, 3), DeviceError);
@@ -193,11 +237,21 @@ TEST_F(TwoNodes, TheLossOfEitherCostsAFewStepsAndNoBit) {
       lose(lost);
       if (!comes_back) use_only(1 - lost);
       const ThreadedRun run = comes_back ? resume(pipeline_, 3) : resume(one_, 1);
-      EXPECT_GE(run.result.resumed_from, 2) << lost << comes_back;
+      EXPECT_GE(run.result.resumed_from, 1) << lost << comes_back;
       EXPECT_EQ(run.result.parameters_sha256, reference.result.parameters_sha256);
       EXPECT_FALSE(std::filesystem::exists(directory_ / "m0")) << "cleans up after itself";
       EXPECT_FALSE(std::filesystem::exists(directory_ / "m1"));
     }
+}
+
+TEST_F(TwoNodes, LongAfterTheLastCopyTheLossStillGoesBackToIt) {
+  options_.train.snapshot_copy_every = 1000;  // only the one at the start
+  die_with_copies(30);
+  lose(0);
+  use_only(1);
+  const ThreadedRun run = resume(one_, 1);
+  EXPECT_GE(run.result.resumed_from, 1);
+  EXPECT_EQ(run.result.parameters_sha256, undisturbed().result.parameters_sha256);
 }
 
 TEST_F(TwoNodes, ADamagedCopyIsNotTaken) {
