@@ -129,6 +129,7 @@ class Chooser {
     if (request_.replan)
       return plan_for(std::move(*cluster), "planned anew from what the run's steps measured");
     chosen.cluster = std::move(cluster);
+    chosen.planned = true;
     return chosen;
   }
 
@@ -177,6 +178,7 @@ class Chooser {
     });
     chosen.cluster = std::move(cluster);
     chosen.how = how;
+    chosen.planned = true;
     return chosen;
   }
 

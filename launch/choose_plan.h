@@ -27,7 +27,8 @@ struct ChosenPlan {
   Plan plan;
   /// What the plan was made from; empty where nothing was measured.
   std::optional<ClusterProfile> cluster;
-  std::string how;  // one line for people
+  std::string how;       // one line for people
+  bool planned = false;  // by kente: no person chose it
 };
 
 /// A collective; every rank gets the same plan.

@@ -4,3 +4,7 @@ target_link_libraries(kente-ckpt PRIVATE kente_ckpt CLI11::CLI11 nlohmann_json::
 
 add_executable(kente-report report_main.cpp)
 target_link_libraries(kente-report PRIVATE kente_report CLI11::CLI11)
+
+add_executable(kente-ledger ledger_main.cpp)
+target_link_libraries(kente-ledger PRIVATE kente_data kente_report CLI11::CLI11 fmt::fmt
+                                           nlohmann_json::nlohmann_json)

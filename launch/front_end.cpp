@@ -23,6 +23,8 @@ struct Command {
 constexpr Command kCommands[] = {
     {"data prepare", Invocation::Kind::kTool, "data_prepare.py", "",
      "turn text, HTML and JSONL into token files"},
+    {"data ledger", Invocation::Kind::kProgram, "kente-ledger", "",
+     "which samples each step of a run used, and whether each was used once"},
     {"plan", Invocation::Kind::kProgram, "kente-plan", "",
      "choose who does what: recipe + cluster profile -> plan"},
     {"bench", Invocation::Kind::kProgram, "kente-worker", "bench",

@@ -100,6 +100,7 @@ ExitStatus run_train(const TrainFlags& flags, const Recipe& recipe, const TrainP
   options.recipe = recipe;
   options.plan = chosen.plan;
   options.cluster = chosen.cluster;
+  options.rebalance = chosen.planned && !flags.keep_plan;
   options.data_directory = flags.data;
   options.run_directory = flags.out;
   options.start = flags.resume ? StartMode::kResume : StartMode::kFresh;
@@ -166,6 +167,8 @@ void add_train(CLI::App& app, TrainFlags& flags) {
   app.add_flag("--resume", flags.resume, "continue from the newest complete checkpoint");
   app.add_flag("--replan", flags.replan,
                "with --resume: plan anew from what the run's steps measured");
+  app.add_flag("--keep-plan", flags.keep_plan,
+               "no other plan on the way, whatever ranks turn out slower or faster");
   app.add_flag("--print-config", flags.print_config, "print the resolved recipe and leave");
   app.add_flag("--quiet", flags.quiet, "no progress");
 }

@@ -20,7 +20,8 @@ struct TrainFlags {
   std::string recipe, plan, cluster, data = "data", out, imitate;
   std::vector<std::string> overrides, checkpoint_to;
   int stages = 0;
-  bool resume = false, replan = false, print_config = false, quiet = false, checkpoint_wait = false;
+  bool resume = false, replan = false, print_config = false, quiet = false, checkpoint_wait = false,
+       keep_plan = false;
   int64_t checkpoint_every = -1, keep = 3, check_replicas_every = 50, snapshot_every = -1,
           snapshot_copy_every = 10;
   double timeout = 600;

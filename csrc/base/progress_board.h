@@ -43,7 +43,8 @@ class ProgressBoard {
 
   void set_step(int64_t step) { step_.store(step, std::memory_order_relaxed); }
   void set(Phase phase, int32_t micro_batch = -1) {
-    reach_failpoint(static_cast<size_t>(phase) - static_cast<size_t>(Phase::kData));
+    if (phase != Phase::kStart)
+      reach_failpoint(static_cast<size_t>(phase) - static_cast<size_t>(Phase::kData));
     phase_.store(static_cast<int32_t>(phase), std::memory_order_relaxed);
     micro_batch_.store(micro_batch, std::memory_order_relaxed);
     changes_.store(changes_.load(std::memory_order_relaxed) + 1, std::memory_order_release);

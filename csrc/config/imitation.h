@@ -28,7 +28,8 @@ struct ImitatedRank {
   double noise = 0;  // every pass of every layer is multiplied by 1 +- up to this
   int64_t drift_after_steps = 0;
   double drift_factor = 1;
-  int64_t memory_bytes = 0;  // 0: what the machine really has
+  int64_t drift_for_steps = 0;  // 0: for ever
+  int64_t memory_bytes = 0;     // 0: what the machine really has
 
   bool operator==(const ImitatedRank&) const = default;
 };

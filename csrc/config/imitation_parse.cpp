@@ -55,6 +55,7 @@ void check_rank(const Rank& rank, const std::string& path, const TextDocument& d
   document.check_real(path + ".exponent", rank.exponent(), Real::kPositive);
   document.check_real(path + ".noise", rank.noise(), Real::kBelowOne);
   document.check_integer(path + ".drift_after_steps", rank.drift_after_steps(), 0, kMostSteps);
+  document.check_integer(path + ".drift_for_steps", rank.drift_for_steps(), 0, kMostSteps);
   document.check_real(path + ".drift_factor", rank.drift_factor(), Real::kPositive);
   document.check_integer(path + ".memory_bytes", rank.memory_bytes(), 0, kMostBytes);
 }
@@ -92,6 +93,7 @@ ImitatedRank rank_value(const Rank& in) {
           .noise = in.noise(),
           .drift_after_steps = in.drift_after_steps(),
           .drift_factor = in.drift_factor(),
+          .drift_for_steps = in.drift_for_steps(),
           .memory_bytes = in.memory_bytes()};
 }
 
@@ -115,6 +117,7 @@ void put_rank(const ImitatedRank& in, Rank& out) {
   out.set_noise(in.noise);
   out.set_drift_after_steps(in.drift_after_steps);
   out.set_drift_factor(in.drift_factor);
+  out.set_drift_for_steps(in.drift_for_steps);
   out.set_memory_bytes(in.memory_bytes);
 }
 

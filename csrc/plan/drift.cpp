@@ -161,14 +161,17 @@ std::vector<Suspect> suspects(const PlanCost& predicted, const StepMeasurement& 
 }
 
 /// The phase that alone brings the simulation nearest to what was measured; between phases that do
-/// not move the step, the one that is most seconds off, which comes first.
+/// not move the step, and where the step is as predicted, the one that is most seconds off, which
+/// comes first.
 Drift slow_phase(const CostModel& model, const Plan& plan, const PlanCost& predicted,
-                 const StepMeasurement& measured) {
+                 const StepMeasurement& measured, bool step_is_off) {
   const ClusterProfile as_predicted = one_device_a_rank(model);
+  std::vector<Suspect> tried = suspects(predicted, measured);
+  if (!step_is_off && !tried.empty()) tried.erase(tried.begin() + 1, tried.end());
   const double noise = kSmallPart * kSmallPart * predicted.step_seconds;
   double nearest = INFINITY;
   Drift best;
-  for (const Suspect& suspect : suspects(predicted, measured)) {
+  for (const Suspect& suspect : tried) {
     ClusterProfile changed = as_predicted;
     scale(changed.devices[static_cast<size_t>(suspect.rank)], *suspect.phase, suspect.factor);
     const double away = std::abs(measured.step_seconds - simulated_seconds(model, changed, plan));
@@ -237,11 +240,12 @@ std::optional<Drift> find_drift(const CostModel& model, const Plan& plan,
   if (!is_off(predicted, measured, tolerance)) return std::nullopt;
   const double step = predicted.step_seconds;
   const double before = std::abs(measured.step_seconds - step);
-  Drift drift = slow_phase(model, plan, predicted, measured);
+  const bool step_is_off = before > tolerance * step;
+  Drift drift = slow_phase(model, plan, predicted, measured, step_is_off);
   const ClusterProfile compute_corrected = with_measured_compute(model, predicted, measured);
   const PlanCost corrected = predict(CostModel(model.recipe(), compute_corrected), plan);
   const double left = measured.step_seconds - corrected.step_seconds;
-  if (before > tolerance * step && left > before / 2) drift = slow_link(model, corrected, measured);
+  if (step_is_off && left > before / 2) drift = slow_link(model, corrected, measured);
   drift.predicted_seconds = step;
   drift.measured_seconds = measured.step_seconds;
   drift.message =

@@ -29,7 +29,7 @@ double pass_of(const ImitatedLayer& layer, LayerPass pass) {
 
 }  // namespace
 
-Pacer::Pacer(Options options) : options_(std::move(options)) {}
+Pacer::Pacer(Options options) : options_(std::move(options)), steps_(options_.steps) {}
 
 double Pacer::seconds(const LayerOp& op) const {
   const ImitatedRank& device = options_.device;
@@ -45,7 +45,9 @@ double Pacer::seconds(const LayerOp& op) const {
       random_uniform(options_.seed, RngUse::kImitation, static_cast<uint64_t>(options_.rank),
                      static_cast<uint64_t>(ops_));
   const double noise = 1 + device.noise * (2 * draw - 1);
-  const bool drifted = device.drift_after_steps > 0 && steps_ >= device.drift_after_steps;
+  const int64_t since = steps_ - device.drift_after_steps;
+  const bool drifted = device.drift_after_steps > 0 && since >= 0 &&
+                       (device.drift_for_steps == 0 || since < device.drift_for_steps);
   return one / device.speed * curve * noise * (drifted ? device.drift_factor : 1);
 }
 

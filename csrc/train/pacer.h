@@ -27,6 +27,7 @@ class Pacer {
     uint64_t seed = 1;
     int rank = 0;
     int64_t grain_samples = 1;
+    int64_t steps = 0;               // done before
     std::function<void()> progress;  // called while it waits; may be empty
     PaceClock clock = {};
   };
@@ -49,7 +50,7 @@ class Pacer {
   Options options_;
   int64_t target_ns_ = 0;  // when the device finished the last pass
   int64_t behind_ns_ = 0;  // by how much the last pass ended after its target
-  int64_t ops_ = 0, steps_ = 0;
+  int64_t ops_ = 0, steps_;
   double late_seconds_ = 0, imitated_seconds_ = 0;
 };
 

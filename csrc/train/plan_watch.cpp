@@ -82,6 +82,7 @@ std::optional<WatchedSteps> PlanWatch::step(double seconds, PhaseClock& clock) {
   }
   watched.corrected = corrected_profile(model_, plan_, measured);
   watched.drift = find_drift(model_, plan_, measured);
+  watched.off = watched.drift.has_value();
   const int rank = watched.drift ? watched.drift->rank : -2;
   const std::string phase = watched.drift ? watched.drift->phase : "";
   if (rank == last_rank_ && phase == last_phase_) watched.drift.reset();

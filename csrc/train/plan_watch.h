@@ -18,6 +18,7 @@ struct WatchedSteps {
   /// Set when the steps are further than 10 % from the prediction for another reason than last
   /// time.
   std::optional<Drift> drift;
+  bool off = false;  // further than 10 % from the prediction, whatever the reason
   /// The profile as these steps measured it.
   ClusterProfile corrected;
 };

@@ -116,6 +116,23 @@ void StateKeeper::went_back(CheckpointManifest now) {
   snapshots_.forget_twins();
 }
 
+bool StateKeeper::hand_over(CheckpointManifest now, const Retention& retention) {
+  finish();
+  const int64_t step = now.step;
+  if (snapshots_.on()) {
+    snapshots_.wait();
+    if (snapshots_.newest() != step && !snapshots_.busy())
+      snapshots_.take(now, own_, std::numeric_limits<double>::infinity());
+    snapshots_.wait();
+    int64_t kept = snapshots_.sealed(step) != nullptr;
+    world_.all_reduce({.data = &kept, .count = 1, .dtype = DType::kI64}, ReduceOp::kMin)
+        ->wait(Deadline::after_seconds(options_.timeout_seconds));
+    if (kept) return true;
+  }
+  checkpoint(std::move(now), retention, false, true);
+  return newest_checkpoint_ == step;
+}
+
 /// The last step is stored, or storage failed: then memory is the only place that has it.
 void StateKeeper::end(int64_t step) {
   copies_.finish();

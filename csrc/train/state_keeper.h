@@ -50,6 +50,9 @@ class StateKeeper {
   /// Training went back to a stored step, after finish(): what is newer is forgotten. now: the
   /// manifest of the state there.
   void went_back(CheckpointManifest now);
+  /// Keeps the state where the next trainer of this process finds it: in memory, else on a disk.
+  /// False where neither worked; equal on all ranks. now: the manifest of the state.
+  bool hand_over(CheckpointManifest now, const Retention& retention);
   /// The run ended at this step.
   void end(int64_t step);
   /// The newest step on a disk; 0: none.

@@ -28,15 +28,11 @@ Step::Step(const Recipe& recipe, const Plan& plan, const Mesh& mesh, Communicato
       sizes_.push_back(m.grains * recipe.grain_samples);
 }
 
-StepReport Step::run(int64_t step, std::vector<MicroBatch> batches, const RankSays& says) {
+StepReport Step::run(int64_t step, std::vector<MicroBatch> batches,
+                     const std::function<RankSays()>& says) {
   const int64_t begin = now_ns();
   StepReport report{.step = step};
-  Vote vote{.stop = says.stop,
-            .snapshot_busy = says.snapshot_busy,
-            .snapshots_cost = says.snapshots_cost,
-            .snapshots_failed = says.snapshots_failed,
-            .saving = says.saving,
-            .copying = says.copying};
+  Vote vote;
   runner_.clock().begin_step();
   reducer_.begin_step();
   runner_.clock().add_optimizer(now_ns() - begin);
@@ -54,19 +50,26 @@ StepReport Step::run(int64_t step, std::vector<MicroBatch> batches, const RankSa
     }
     for (const int64_t tokens : sums.tokens) vote.tokens += tokens;
   };
-  hooks.step = [&] { return apply(step, vote, report); };
+  hooks.step = [&] { return apply(step, says ? says() : RankSays(), vote, report); };
   hooks.gather = [&](int bucket) { gather(bucket); };
   runner_.run(schedule_[static_cast<size_t>(world_.rank())], sizes_, std::move(batches), hooks);
   report.seconds = static_cast<double>(now_ns() - begin) * 1e-9;
   return report;
 }
 
-int64_t Step::apply(int64_t step, Vote& vote, StepReport& report) {
+int64_t Step::apply(int64_t step, const RankSays& says, Vote& vote, StepReport& report) {
   const Deadline deadline = Deadline::after_seconds(timeout_seconds_);
   const FixedNorm mine = reducer_.finish(deadline);
   vote.poison += mine.poison;
   vote.norm_high = mine.high;
   vote.norm_low = mine.low;
+  vote.stop = says.stop;
+  vote.snapshot_busy = says.snapshot_busy;
+  vote.snapshots_cost = says.snapshots_cost;
+  vote.snapshots_failed = says.snapshots_failed;
+  vote.saving = says.saving;
+  vote.copying = says.copying;
+  vote.replan = says.replan;
   constexpr int64_t kFields = sizeof(Vote) / sizeof(int64_t);
   world_.all_reduce({.data = &vote, .count = kFields, .dtype = DType::kI64}, ReduceOp::kSum)
       ->wait(deadline);
@@ -76,7 +79,8 @@ int64_t Step::apply(int64_t step, Vote& vote, StepReport& report) {
                 .snapshots_cost = vote.snapshots_cost > 0,
                 .snapshots_failed = vote.snapshots_failed > 0,
                 .saving = vote.saving > 0,
-                .copying = vote.copying > 0};
+                .copying = vote.copying > 0,
+                .replan = vote.replan > 0};
   report.tokens = vote.tokens;
   report.lr = learning_rate(recipe_, step);
   report.applied = vote.poison == 0;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "comm/communicator.h"
@@ -23,6 +24,7 @@ struct RankSays {
   bool snapshots_failed = false;  // it can take no more
   bool saving = false;            // its part of a checkpoint is not done
   bool copying = false;           // its part of a copy on another node is not done
+  bool replan = false;            // it has a better plan
 };
 
 /// What a step did; equal on every rank but for seconds.
@@ -46,9 +48,10 @@ class Step {
   Step(const Recipe& recipe, const Plan& plan, const Mesh& mesh, Communicator& world,
        Parameters& parameters, AdamW& optimizer, double timeout_seconds);
 
-  /// batches: this step's micro-batches if this rank holds a first chunk, else empty. Throws
-  /// UsageError when no target counted.
-  StepReport run(int64_t step, std::vector<MicroBatch> batches, const RankSays& says);
+  /// batches: this step's micro-batches if this rank holds a first chunk, else empty. says: asked
+  /// once, as late as it can be told; may be empty. Throws UsageError when no target counted.
+  StepReport run(int64_t step, std::vector<MicroBatch> batches,
+                 const std::function<RankSays()>& says);
 
   /// Mean loss and tokens of held-back micro-batches, without changing anything. counts[r]:
   /// micro-batches of replica r, sizes[m]: samples in this replica's micro-batch m. Returns this
@@ -63,9 +66,10 @@ class Step {
   struct Vote {
     int64_t loss = 0, tokens = 0, poison = 0, norm_high = 0, norm_low = 0, stop = 0;
     int64_t snapshot_busy = 0, snapshots_cost = 0, snapshots_failed = 0, saving = 0, copying = 0;
+    int64_t replan = 0;
   };
   /// Returns when the waiting for other ranks ended.
-  int64_t apply(int64_t step, Vote& vote, StepReport& report);
+  int64_t apply(int64_t step, const RankSays& says, Vote& vote, StepReport& report);
   /// Hands the bucket's updated master weights from the rank that updated each part to all holders.
   void gather(int bucket);
 

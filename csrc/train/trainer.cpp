@@ -2,336 +2,37 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <optional>
-#include <utility>
 
 #include "csrc/base/clock.h"
-#include "csrc/base/errors.h"
-#include "csrc/config/model_layout.h"
 #include "csrc/config/parse.h"
-#include "csrc/data/loader.h"
-#include "csrc/plan/shards.h"
 #include "csrc/train/environment.h"
 #include "csrc/train/gather.h"
-#include "csrc/train/parameters_digest.h"
-#include "csrc/train/plan_watch.h"
-#include "csrc/train/recovery.h"
-#include "csrc/train/run_directory.h"
-#include "csrc/train/safeguards.h"
+#include "csrc/train/rebalance.h"
 #include "csrc/train/start_up.h"
-#include "csrc/train/state_keeper.h"
-#include "csrc/train/step_record.h"
-#include "csrc/train/timeline.h"
-#include "csrc/train/validation.h"
+#include "csrc/train/training_run.h"
 
 namespace kente {
 namespace {
 
-/// A run from its first to its last step. Members are made in the order in which they depend on
-/// each other; every rank makes them in that order, because several constructors are collectives.
-class Trainer {
- public:
-  Trainer(const TrainOptions& options, Communicator& world, FileSystem& files, Log& log);
-  TrainResult run();
-
- private:
-  void open_data();
-  void start_or_resume();
-  void open_loader(int64_t step);
-  bool is_stored(int64_t step) const;
-  int64_t go_back(int64_t from, const Safeguards::Decision& decision);
-  [[noreturn]] void give_up(int64_t step, const std::string& why);
-  void record(const StepReport& report, const std::optional<WatchedSteps>& watched);
-  void tell_drift(int64_t step, const WatchedSteps& watched);
-  void validate(int64_t step);
-  void checkpoint(int64_t step, bool last);
-  Moment moment(int64_t step) const;
-  void draw_timeline(const std::function<void()>& step);
-  TrainResult finish(int64_t step, bool stopped);
-  void event(const std::string& kind, int64_t step, const std::string& detail);
-  bool leads() const { return world_.rank() == 0; }
-  Deadline deadline() const { return Deadline::after_seconds(options_.timeout_seconds); }
-
-  const TrainOptions& options_;
-  const Recipe& recipe_;
-  Communicator& world_;
-  FileSystem& files_;
-  Log& log_;
-  ProgressBoard own_board_;
-  ProgressBoard& board_;
-  const Mesh mesh_;
-  RunDirectory directory_;
-  Parameters parameters_;
-  AdamW optimizer_;
-  Step step_;
-  std::optional<Pacer> pacer_;
-  Recovery recovery_;
-  StateKeeper keeper_;
-  Safeguards safeguards_;
-  RunIdentity identity_;
-  std::unique_ptr<TrainingData> data_;  // null on ranks that read no data
-  std::optional<Validation> validation_;
-  std::optional<Loader> loader_;
-  std::optional<PlanWatch> watch_;  // only with a cluster profile
-  Progress progress_;
-  double ceiling_flops_ = 0;  // measured, all ranks together
-  int64_t first_step_ = 1;
-  float last_loss_ = 0;
-  double last_bits_per_byte_ = 0;
-};
-
-Trainer::Trainer(const TrainOptions& options, Communicator& world, FileSystem& files, Log& log)
-    : options_(options),
-      recipe_(options.recipe),
-      world_(world),
-      files_(files),
-      log_(log),
-      board_(options.board ? *options.board : own_board_),
-      mesh_(make_mesh(options.recipe, options.plan, world.size())),
-      directory_(files, options.run_directory),
-      parameters_(recipe_.model, mesh_.layers_of(world.rank()),
-                  compute_dtype(options.plan, mesh_, world.rank())),
-      optimizer_(recipe_.optimizer, parameters_,
-                 optimizer_shards_of(world.rank(), mesh_, model_layout(recipe_.model))),
-      step_(recipe_, options.plan, mesh_, world, parameters_, optimizer_, options.timeout_seconds),
-      recovery_(mesh_, world, files, log,
-                {.run_directory = options.run_directory,
-                 .copies = options.checkpoint_to,
-                 .snapshots = options.snapshots},
-                options.timeout_seconds),
-      keeper_({.snapshots = options.snapshots,
-               .snapshot_every = options.snapshot_every,
-               .copy_every = options.snapshot_copy_every,
-               .background = options.background_checkpoints,
-               .prepare = options.background_checkpoints && options.checkpoint_every > 0,
-               .timeout_seconds = options.timeout_seconds},
-              recovery_, recovery_.own_tensors(parameters_, optimizer_), world, files, log, board_,
-              [this](const std::string& kind, int64_t step, const std::string& detail) {
-                event(kind, step, detail);
-                if (leads() && kind != Saver::kStored)
-                  progress_.note(fmt::format("step {}  {}: {}", step, kind, detail));
-              }),
-      safeguards_(recipe_, mesh_, world, parameters_, optimizer_,
-                  {.check_replicas_every = options.check_replicas_every,
-                   .timeout_seconds = options.timeout_seconds}),
-      progress_(stdout, leads() ? options.progress : Progress::Output::kQuiet, recipe_.steps) {
-  identity_.recipe_sha256 = recipe_sha256(recipe_);
-  if (options.imitation) {
-    pacer_.emplace(Pacer::Options{.device = options.imitation->rank(world.rank()),
-                                  .seed = options.imitation->seed,
-                                  .rank = world.rank(),
-                                  .grain_samples = recipe_.grain_samples,
-                                  .progress = [&world] { world.progress(); }});
-    step_.runner().set_pacer(&*pacer_);
+/// The plan that rank 0 wants, with the profile it was made from; returns the gain it promises. A
+/// collective.
+double take_new_plan(Rebalance* rebalance, TrainOptions& options, Communicator& world) {
+  std::string plan, cluster;
+  double gain = 0;
+  if (rebalance) {
+    const Rebalance::Change change = rebalance->take();
+    plan = to_text(change.plan);
+    cluster = to_text(change.cluster);
+    gain = change.gain;
   }
-  step_.runner().set_board(&board_);
-  open_data();
-  start_or_resume();
-}
-
-void Trainer::open_data() {
-  const bool reads = mesh_.reads_data(world_.rank());
-  together(
-      world_,
-      [&] {
-        if (reads) data_ = std::make_unique<TrainingData>(recipe_, options_.data_directory);
-      },
-      deadline());
-  validation_.emplace(recipe_, mesh_, world_, options_.data_directory, options_.timeout_seconds);
-}
-
-void Trainer::start_or_resume() {
-  std::optional<Recovery::Restored> restored;
-  if (options_.start == StartMode::kResume)
-    restored = recovery_.restore(identity_.recipe_sha256, parameters_, &optimizer_);
-  if (restored) {
-    first_step_ = restored->moment.step + 1;
-    identity_.run_id = restored->run_id;
-    // Checkpoints older than the guards have no state of theirs.
-    safeguards_.resume(restored->moment.state["guard"]);
-  } else {
-    identity_.run_id = shared_token(world_, deadline());
-    parameters_.init(recipe_.seed);
-  }
-  open_loader(first_step_);
-  ceiling_flops_ =
-      measure_ceiling(world_, recipe_.numerics.compute, options_.ceiling_seconds, deadline());
-  const std::string environment =
-      describe_environment(recipe_, mesh_, options_, world_, data_.get(), deadline());
-  if (options_.cluster)
-    watch_.emplace(recipe_, options_.plan, *options_.cluster, world_, options_.timeout_seconds);
-  if (leads()) {
-    directory_.write_inputs(recipe_, options_.plan);
-    if (options_.cluster) directory_.write_cluster(*options_.cluster);
-    directory_.write_environment(environment);
-    directory_.keep_tokenizer(options_.data_directory);
-  }
-  event(restored ? "resume" : "start", first_step_ - 1,
-        fmt::format("run {} on {} ranks, {} replicas{}", identity_.run_id, world_.size(),
-                    mesh_.replicas.size(), restored ? ", from " + restored->from : ""));
-  keeper_.start(first_step_ - 1);
-}
-
-/// The next data is that of this step.
-void Trainer::open_loader(int64_t step) {
-  if (!data_) return;
-  std::vector<Loader::Slice> slices;
-  const auto replica = static_cast<size_t>(mesh_.replica_of(world_.rank()));
-  for (const MeshMicroBatch& m : mesh_.replicas[replica].micro_batches)
-    slices.push_back({.first_grain = m.first_grain, .grains = m.grains});
-  loader_.emplace(*data_, recipe_, std::move(slices), safeguards_.data_step(step) - 1,
-                  safeguards_.data_step(recipe_.steps));
-}
-
-bool Trainer::is_stored(int64_t step) const {
-  const int64_t every = options_.checkpoint_every;
-  return step == recipe_.steps || (every > 0 && step % every == 0) ||
-         safeguards_.wants_stored(step);
-}
-
-/// Takes training back to a stored step, or to the start, and returns it.
-int64_t Trainer::go_back(int64_t from, const Safeguards::Decision& decision) {
-  keeper_.finish();
-  const auto restored =
-      recovery_.restore(identity_.recipe_sha256, parameters_, &optimizer_, *decision.go_back);
-  const int64_t to = restored ? restored->moment.step : 0;
-  if (!restored) {
-    parameters_.init(recipe_.seed);
-    optimizer_.reset();
-  }
-  safeguards_.went_back(from, to, decision.leave_out_data);
-  open_loader(to + 1);
-  keeper_.went_back(manifest_of(moment(to), identity_));
-  event("went back", from,
-        fmt::format("to step {}, {}", to,
-                    decision.leave_out_data ? fmt::format("going on with the data of step {}",
-                                                          safeguards_.data_step(to + 1))
-                                            : "over the same data"));
-  return to;
-}
-
-void Trainer::give_up(int64_t step, const std::string& why) {
-  keeper_.finish();
-  if (leads()) progress_.note("report: " + directory_.write_report());
-  throw UsageError(options_.run_directory + ": step " + std::to_string(step) + ": " + why);
-}
-
-TrainResult Trainer::run() {
-  bool stopped = false;
-  int64_t step = first_step_ - 1;
-  // The step whose timeline is drawn: late enough that everything is warm.
-  const int64_t drawn = std::min(recipe_.steps, first_step_ + 9);
-  while (step < recipe_.steps && !stopped) {
-    board_.set_step(step);
-    board_.set(Phase::kData);
-    ++step;
-    std::vector<MicroBatch> batches;
-    if (loader_) batches = loader_->next();
-    RankSays says = keeper_.says(step);
-    says.stop = options_.want_stop && options_.want_stop();
-    StepReport report;
-    const auto run_step = [&] { report = step_.run(step, std::move(batches), says); };
-    if (step == drawn) {
-      draw_timeline(run_step);
-    } else {
-      run_step();
-    }
-    stopped = report.any.stop && step < recipe_.steps;
-    std::optional<WatchedSteps> watched;
-    if (watch_) watched = watch_->step(report.seconds, step_.runner().clock());
-    record(report, watched);
-    if (options_.touch_weights) options_.touch_weights(step, parameters_);
-    if (options_.after_step) options_.after_step(report);
-    const bool save = stopped || is_stored(step);
-    const Safeguards::Decision decision = safeguards_.judge(report, save);
-    for (const Safeguards::Event& told : decision.events) {
-      event(told.kind, step, told.detail);
-      if (leads()) progress_.note(fmt::format("step {}  {}: {}", step, told.kind, told.detail));
-    }
-    if (!decision.stop.empty()) give_up(step, decision.stop);
-    if (decision.go_back) {
-      step = go_back(step, decision);
-      stopped = false;
-      continue;
-    }
-    keeper_.after_step(report, [&] { return manifest_of(moment(step), identity_); });
-    const bool last = step == recipe_.steps;
-    if (!validation_->empty() && (last || step % recipe_.validation.every_steps == 0))
-      validate(step);
-    if (save) checkpoint(step, last || stopped);
-  }
-  return finish(step, stopped);
-}
-
-void Trainer::record(const StepReport& report, const std::optional<WatchedSteps>& watched) {
-  last_loss_ = report.loss;
-  if (!leads()) return;
-  StepRecord line = step_record(recipe_, options_.plan, report, ceiling_flops_,
-                                safeguards_.data_step(report.step));
-  line.epoch = data_ ? data_->epochs(line.last_sample + 1) : 0;
-  if (watched) line.ranks = watched->ranks;
-  directory_.step(line);
-  progress_.step(line, keeper_.newest_checkpoint());
-  if (watched) tell_drift(report.step, *watched);
-}
-
-/// The corrected profile lies beside the one the plan was made from: a resumed run plans with it.
-void Trainer::tell_drift(int64_t step, const WatchedSteps& watched) {
-  directory_.write_measured_cluster(watched.corrected);
-  if (!watched.drift) return;
-  const std::string advice = "; kente train --resume --replan plans with what was measured";
-  event("drift", step, watched.drift->message + advice);
-  progress_.note(fmt::format("step {}  {}{}", step, watched.drift->message, advice));
-}
-
-void Trainer::validate(int64_t step) {
-  board_.set(Phase::kValidate);
-  const ValidationRecord record = validation_->run(step, step_);
-  last_bits_per_byte_ = record.bits_per_byte;
-  if (!leads()) return;
-  directory_.event(event_json(record));
-  progress_.note(fmt::format("step {}  validation loss {:.4f}  {:.4f} bits per byte", step,
-                             record.loss, record.bits_per_byte));
-}
-
-Moment Trainer::moment(int64_t step) const {
-  return {.step = step,
-          .samples = safeguards_.data_step(step) * recipe_.samples_per_step(),
-          .state = {{"guard", safeguards_.state()}}};
-}
-
-void Trainer::checkpoint(int64_t step, bool last) {
-  board_.set_step(step);
-  // What the guards may go back to is never left out.
-  keeper_.checkpoint(manifest_of(moment(step), identity_),
-                     {.newest = options_.keep_checkpoints, .also = safeguards_.keep(step)},
-                     !last && !safeguards_.wants_stored(step), last);
-}
-
-void Trainer::draw_timeline(const std::function<void()>& step) {
-  const auto spans = timeline_of(step, step_.runner(), world_, deadline());
-  if (leads()) directory_.write_timeline(spans);
-}
-
-TrainResult Trainer::finish(int64_t step, bool stopped) {
-  board_.set_step(step);
-  board_.set(Phase::kEnd);
-  TrainResult result;
-  result.step = step;
-  result.resumed_from = first_step_ - 1;
-  result.loss = last_loss_;
-  result.stopped = stopped;
-  result.parameters_sha256 = parameters_digest(world_, mesh_, parameters_, deadline());
-  keeper_.end(step);
-  event(stopped ? "stopped" : "finished", step, "parameters_sha256 " + result.parameters_sha256);
-  if (leads()) progress_.note("report: " + directory_.write_report());
-  return result;
-}
-
-void Trainer::event(const std::string& kind, int64_t step, const std::string& detail) {
-  log_.info(kind + " at step " + std::to_string(step) + ": " + detail);
-  if (leads()) directory_.event(event_json(kind, step, detail));
+  const Deadline deadline = Deadline::after_seconds(options.timeout_seconds);
+  plan = all_gather_text(world, plan, deadline).front();
+  cluster = all_gather_text(world, cluster, deadline).front();
+  options.plan = parse_plan(plan, "rank 0's new plan", options.recipe);
+  options.cluster = parse_cluster(cluster, "rank 0's profile", options.recipe);
+  options.start = StartMode::kResume;
+  return gain;
 }
 
 }  // namespace
@@ -343,9 +44,30 @@ TrainResult train(const TrainOptions& options, Communicator& world, FileSystem& 
       world, [&] { check_run_directory(options, files); }, deadline);
   TrainOptions resolved = options;
   resolved.recipe = resolve_sources(options, world, deadline);
-  // Later than the check on every rank: ranks may share the directory.
-  Trainer trainer(resolved, world, files, log);
-  return trainer.run();
+  std::optional<Rebalance> rebalance;  // rank 0's
+  if (options.rebalance && options.cluster && world.rank() == 0)
+    rebalance.emplace(resolved.recipe, log);
+  Rebalance* const looking = rebalance ? &*rebalance : nullptr;
+  std::optional<TrainResult> result;
+  std::optional<int64_t> resumed_from;
+  for (double gain = 0; !result;) {
+    {
+      const int64_t begin = now_ns();
+      // Later than the check on every rank: ranks may share the directory.
+      TrainingRun run(resolved, world, files, log, looking);
+      const double seconds = static_cast<double>(now_ns() - begin) * 1e-9;
+      if (looking) looking->cost(seconds);
+      if (resumed_from)
+        run.tell(
+            "rebalance", run.resumed_from(),
+            fmt::format("the new plan should be {:.2f}x as fast; took {:.2f} s", gain, seconds));
+      if (!resumed_from) resumed_from = run.resumed_from();
+      result = run.run();
+    }
+    if (!result) gain = take_new_plan(looking, resolved, world);
+  }
+  result->resumed_from = *resumed_from;
+  return *result;
 }
 
 }  // namespace kente

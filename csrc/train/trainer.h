@@ -28,6 +28,8 @@ struct TrainOptions {
   Plan plan;
   /// The profile the plan was made from, one device a rank: steps are then compared with it.
   std::optional<ClusterProfile> cluster;
+  /// With cluster: another plan is taken on the way when ranks turn out slower or faster.
+  bool rebalance = false;
   std::string data_directory;
   std::string run_directory;
   StartMode start = StartMode::kFresh;
@@ -49,7 +51,7 @@ struct TrainOptions {
   Progress::Output progress = Progress::Output::kQuiet;
   ProgressBoard* board = nullptr;      // where each rank is, for whoever watches; may be null
   std::optional<Imitation> imitation;  // devices that wait: see csrc/train/pacer.h
-  std::function<bool()> want_stop;     // asked before every step; may be empty
+  std::function<bool()> want_stop;     // asked in every step; may be empty
   std::function<void(const StepReport&)> after_step;  // may be empty
   /// Called after every step with its number; tests corrupt the weights here. May be empty.
   std::function<void(int64_t, Parameters&)> touch_weights;

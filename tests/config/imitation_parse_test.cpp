@@ -23,7 +23,7 @@ rank {
   exponent: 0.9
   noise: 0.05
 }
-rank { memory_bytes: 1000 }
+rank { memory_bytes: 1000 drift_for_steps: 7 }
 )";
 
 /// One change of the text, where the error stands and what it says.
@@ -48,6 +48,7 @@ TEST(ImitationParse, RanksCountThroughTheEntries) {
   EXPECT_EQ(imitation.rank(1).head.loss, 0.007);
   EXPECT_FALSE(imitation.rank(2).waits) << "no times: it computes at its own speed";
   EXPECT_EQ(imitation.rank(2).memory_bytes, 1000);
+  EXPECT_EQ(imitation.rank(2).drift_for_steps, 7);
   EXPECT_EQ(imitation.rank(2).speed, 1);
 }
 

@@ -90,6 +90,9 @@ TEST_F(Launch, SurvivesAKilledAndAFrozenRankAndALostMpirunWithTheUndisturbedBits
   expect_nothing_left("run");
   EXPECT_EQ(snapshots(), 0) << "the last step is stored";
   EXPECT_EQ(count("run", "resume"), 3);
+  EXPECT_NE(run(std::string(KENTE_BINARY_DIR) + "/bin/kente data ledger " + directory_ / "run")
+                .output.find("each of them once"),
+            std::string::npos);
   for (size_t at = events("run").find("\"resume\""); at != std::string::npos;
        at = events("run").find("\"resume\"", at + 1))
     EXPECT_NE(events("run").substr(at, 200).find("from the snapshot in memory"), std::string::npos);

@@ -101,6 +101,18 @@ TEST_F(DriftTest, ARankThatSlowedDownIsNamedWithItsPhase) {
   EXPECT_NEAR(drift->factor, 3, 0.01);
 }
 
+/// The step stays as it was, since it waits for rank 0; a little jitter there must not be blamed.
+TEST_F(DriftTest, ARankThatBecameFasterThanTheSlowestNeedsIsNamed) {
+  ClusterProfile truth = cluster_;
+  slow_down(truth.devices[1], 0.25);
+  slow_down(truth.devices[0], 1.005);
+  const auto drift = find_drift(CostModel(recipe_, cluster_), plan_, measure(truth));
+  ASSERT_TRUE(drift);
+  EXPECT_NEAR(drift->measured_seconds / drift->predicted_seconds, 1, 0.1);
+  EXPECT_EQ(drift->rank, 1);
+  EXPECT_NEAR(drift->factor, 0.25, 0.01);
+}
+
 TEST_F(DriftTest, ASlowLinkIsNamedByItsTwoEnds) {
   ClusterProfile truth = cluster_;
   for (LinkProfile& link : truth.links)

@@ -115,7 +115,8 @@ TEST_F(AutoPlan, AMisSetProfileIsNoticedAndTheRankNamed) {
       at.backward_weight *= 2;
     }
   write("wrong.textproto", to_text(wrong));
-  const std::string shown = train("wrong", "--cluster " + directory_ / "wrong.textproto");
+  const std::string shown =
+      train("wrong", "--keep-plan --cluster " + directory_ / "wrong.textproto");
   EXPECT_THAT(read("runs/wrong/events.jsonl"), HasSubstr("\"event\":\"drift\""));
   EXPECT_THAT(read("runs/wrong/events.jsonl"), HasSubstr("rank 1 (rank-1)"));
   EXPECT_THAT(read("runs/wrong/report.html"), HasSubstr("rank 1 (rank-1)"));
@@ -124,6 +125,40 @@ TEST_F(AutoPlan, AMisSetProfileIsNoticedAndTheRankNamed) {
   EXPECT_THAT(train("wrong", "--resume --replan"),
               HasSubstr("planned anew from what the run's steps measured"));
   EXPECT_THAT(train("wrong", "--resume"), Not(HasSubstr("planned anew")));
+}
+
+TEST_F(AutoPlan, ARankThatSlowsDownLosesWorkAndGetsItBackWhenItRecovers) {
+  // Two equal ranks with ten per cent of noise; the second takes four times as long from step 30 to
+  // step 79.
+  const std::string layer = "{ forward: 5e-4 backward_input: 5e-4 backward_weight: 5e-4 ";
+  const std::string rank =
+      "noise: 0.1 embedding " + layer + "} block " + layer + "} head " + layer + "loss: 5e-4 } } ";
+  write("imitation.textproto",
+        "version: 1 rank { " + rank +
+            "rank { drift_after_steps: 30 drift_for_steps: 50 drift_factor: 4 " + rank);
+  train("run", "--set steps=130 --snapshot-every 1");
+  std::vector<int64_t> drifts, changes;
+  std::istringstream events(read("runs/run/events.jsonl"));
+  for (std::string line; std::getline(events, line);) {
+    const auto event = nlohmann::json::parse(line);
+    const int64_t step = event["step"];
+    const std::string detail = event["detail"];
+    if (event["event"] == "drift" && detail.find("rank 1 (") != std::string::npos)
+      drifts.push_back(step);
+    if (event["event"] == "rebalance") changes.push_back(step);
+  }
+  ASSERT_FALSE(drifts.empty()) << read("runs/run/events.jsonl") << read("runs/run/plan.textproto");
+  EXPECT_LE(drifts.front(), 30 + 20) << "found within twenty steps";
+  ASSERT_EQ(changes.size(), 2u) << "away and back, and nothing else";
+  EXPECT_GT(changes[0], 30);
+  EXPECT_LE(changes[0], 30 + 32);
+  EXPECT_GT(changes[1], 80);
+  EXPECT_LE(changes[1], 80 + 32);
+  write("imitation.textproto", "version: 1 rank { count: 2 }");  // as fast as they are
+  train("alone", "--set steps=130 --plan even --snapshot-every 0");
+  EXPECT_EQ(digest("run"), digest("alone"));
+  EXPECT_EQ(digest("run").size(), 64u);
+  EXPECT_THAT(read("runs/run/report.html"), HasSubstr("rebalance"));
 }
 
 TEST_F(AutoPlan, AProfileForOtherRanksOrLayersIsRefusedWithWhatToDo) {

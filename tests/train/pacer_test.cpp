@@ -84,6 +84,18 @@ TEST(Pacer, DriftBeginsAfterItsStep) {
   EXPECT_DOUBLE_EQ(p.seconds(kForward), 6);
 }
 
+TEST(Pacer, DriftEndsAndARunThatGoesOnCountsItsStepsFromTheFirst) {
+  ImitatedRank rank = device();
+  rank.drift_after_steps = 10;
+  rank.drift_factor = 1.5;
+  rank.drift_for_steps = 2;
+  Pacer p({.device = rank, .grain_samples = 2, .steps = 9, .progress = {}});
+  for (const double seconds : {4, 6, 6, 4}) {
+    EXPECT_DOUBLE_EQ(p.seconds(kForward), seconds);
+    p.step();
+  }
+}
+
 TEST(Pacer, WaitsUntilTheDeviceWouldHaveFinishedAndPollsMeanwhile) {
   ImitatedRank rank = device();
   rank.block.forward = 0.01;

@@ -184,7 +184,7 @@ TEST_F(PeerCopiesTest, ARankThatTookNoSnapshotLetsTheOthersKnow) {
 class TwoNodes : public SnapshotRun {
  protected:
   TwoNodes() {
-    options_.train.recipe.steps = 120;
+    options_.train.recipe.steps = 60;
     options_.train.snapshot_copy_every = 2;
   }
   /// Trains until both nodes hold a copy of the other's state, and for so many steps more.
@@ -197,7 +197,7 @@ class TwoNodes : public SnapshotRun {
     options_.on_step = [&](int rank, const StepReport& report) {
       if (rank != 2) return;
       if (whole == 0 && both_have_copies()) whole = report.step;
-      if ((whole > 0 && report.step >= whole + steps_later) || report.step == 100)
+      if ((whole > 0 && report.step >= whole + steps_later) || report.step == 55)
         throw DeviceError("killed on purpose");
     };
     EXPECT_THROW(train_on_threads(options_, 3), DeviceError);
@@ -246,7 +246,7 @@ TEST_F(TwoNodes, TheLossOfEitherCostsAFewStepsAndNoBit) {
 
 TEST_F(TwoNodes, LongAfterTheLastCopyTheLossStillGoesBackToIt) {
   options_.train.snapshot_copy_every = 1000;  // only the one at the start
-  die_with_copies(30);
+  die_with_copies(20);
   lose(0);
   use_only(1);
   const ThreadedRun run = resume(one_, 1);

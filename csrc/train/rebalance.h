@@ -1,0 +1,72 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "csrc/base/background_work.h"
+#include "csrc/base/log.h"
+#include "csrc/config/cluster.h"
+#include "csrc/config/plan.h"
+#include "csrc/config/recipe.h"
+
+namespace kente {
+
+/// Looks for a better plan when ranks turn out slower or faster than the plan was made for, and
+/// says when a change pays. Planning runs beside the training. Rank 0's; lives through changes. One
+/// thread.
+class Rebalance {
+ public:
+  /// What a stretch of steps showed.
+  struct Stretch {
+    double seconds = 0;        // a step on average
+    bool off = false;          // further from the prediction than noise explains
+    ClusterProfile corrected;  // the profile as these steps measured it
+    int64_t steps_left = 0;    // of the run
+  };
+  struct Change {
+    Plan plan;               // with its prediction
+    ClusterProfile cluster;  // what it was made from
+    double gain = 1;         // predicted: the current plan's step over the new one's
+  };
+
+  /// recipe and log must outlive it.
+  Rebalance(const Recipe& recipe, Log& log) : recipe_(recipe), log_(log) {}
+
+  /// A stretch ended under this plan. What came of the last change, in words, when this is the
+  /// first stretch after it.
+  std::optional<std::string> stretch(const Plan& plan, Stretch measured);
+  /// The last two stretches both had a plan that is better by enough, and what it saves until the
+  /// run's end is worth the change.
+  bool wanted();
+  /// A plan is being looked for.
+  bool looking() const { return looking_; }
+  /// The change that is wanted(); that call's plan is the current one from now on.
+  Change take();
+  /// The change that is wanted() cannot be made; what the next stretches show decides anew.
+  void drop();
+  /// How long a start or a change took.
+  void cost(double seconds) { cost_seconds_ = seconds; }
+
+ private:
+  struct Found {
+    Change change;
+    double saved = 0;  // seconds a step
+  };
+  void look(const Plan& plan, const ClusterProfile& corrected);
+
+  const Recipe& recipe_;
+  Log& log_;
+  double least_gain_ = 1.12;
+  double cost_seconds_ = 0;
+  int in_a_row_ = 0;  // stretches with a better plan
+  int64_t steps_left_ = 0;
+  double seconds_ = 0;         // of the newest stretch
+  double seconds_before_ = 0;  // of the last one before a change that is not judged yet
+  bool looking_ = false;
+  std::optional<Found> found_;  // by the work that is under way, then by the last one
+  bool wanted_ = false;
+  BackgroundWork work_;  // last: it uses the others
+};
+
+}  // namespace kente

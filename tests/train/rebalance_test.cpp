@@ -1,0 +1,183 @@
+#include "csrc/train/rebalance.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "csrc/base/log_file.h"
+#include "csrc/base/rng.h"
+#include "csrc/plan/cost_model.h"
+#include "tests/support/made_up_cluster.h"
+#include "tests/support/small_recipes.h"
+#include "tests/train/snapshot_run.h"
+
+namespace kente {
+namespace {
+
+using testing::HasSubstr;
+
+/// Two ranks that are planned as equals.
+class RebalanceTest : public testing::Test {
+ protected:
+  ClusterProfile cluster(double first, double second) const {
+    return made_up_cluster(recipe_, {.speeds = {first, second}});
+  }
+  /// A stretch under the current plan, the ranks as fast as that; whether a change is wanted then.
+  bool stretch(double first, double second, int64_t steps_left = 1000, double seconds = 1) {
+    verdict_ = rebalance_.stretch(plan_, {.seconds = seconds,
+                                          .off = true,
+                                          .corrected = cluster(first, second),
+                                          .steps_left = steps_left});
+    const Deadline deadline = Deadline::after_seconds(60);
+    while (!deadline.passed()) {
+      if (rebalance_.wanted()) return true;
+      if (!rebalance_.looking()) return false;
+    }
+    return false;
+  }
+  int64_t share(int rank) const {
+    for (const ReplicaPlan& replica : plan_.replicas)
+      if (replica.stages.size() == 1 && replica.stages.front().ranks.front() == rank)
+        return replica.share;
+    return 0;
+  }
+  void change() {
+    const Rebalance::Change taken = rebalance_.take();
+    plan_ = taken.plan;
+    gain_ = taken.gain;
+  }
+
+  const Recipe recipe_ = small_recipe(ModelFamily::kGpt2);
+  const std::unique_ptr<Log> log_ = null_log();
+  Rebalance rebalance_{recipe_, *log_};
+  Plan plan_ = plan_from_borders({{0, 6}, {0, 6}}, {8, 8});
+  std::optional<std::string> verdict_;
+  double gain_ = 0;
+};
+
+TEST_F(RebalanceTest, TakesWorkFromASlowRankAndGivesItBack) {
+  EXPECT_FALSE(stretch(1, 0.25)) << "one stretch may have been disturbed";
+  ASSERT_TRUE(stretch(1, 0.25));
+  change();
+  EXPECT_NEAR(gain_, 8.0 * 4 / 13, 0.3) << "8 grains at a quarter of the speed, then 13 at full";
+  EXPECT_GE(share(0), 12);
+  EXPECT_FALSE(stretch(1, 1, 1000, 0.4));
+  EXPECT_THAT(verdict_.value(), HasSubstr("a step takes 0.4 s, before 1 s"));
+  ASSERT_TRUE(stretch(1, 1, 1000, 0.4));
+  change();
+  EXPECT_EQ(share(0), 8);
+  EXPECT_EQ(share(1), 8);
+}
+
+TEST_F(RebalanceTest, NoiseOfTenPercentMovesNothing) {
+  const auto noisy = [](uint64_t draw) {
+    return 1 + 0.1 * (2 * random_uniform(1, RngUse::kImitation, 7, draw) - 1);
+  };
+  for (uint64_t draw = 0; draw < 200; draw += 2)
+    EXPECT_FALSE(stretch(noisy(draw), noisy(draw + 1))) << draw;
+}
+
+TEST_F(RebalanceTest, AStretchAsPredictedStartsTheCountAgain) {
+  EXPECT_FALSE(stretch(1, 0.25));
+  rebalance_.stretch(plan_, {.seconds = 1, .off = false, .corrected = {}, .steps_left = 1000});
+  EXPECT_FALSE(rebalance_.wanted());
+  EXPECT_FALSE(stretch(1, 0.25));
+  EXPECT_TRUE(stretch(1, 0.25));
+}
+
+TEST_F(RebalanceTest, WhatIsLeftOfTheRunMustBeWorthTheChange) {
+  rebalance_.cost(100);
+  // Seconds a step are saved.
+  for (int i = 0; i < 4; ++i) EXPECT_FALSE(stretch(1, 0.25, 20));
+  EXPECT_TRUE(stretch(1, 0.25, 2000));
+}
+
+TEST_F(RebalanceTest, AChangeThatBroughtNothingMakesTheNextOneHarder) {
+  for (double least = 1.12; least < 3; least = 1 + 2 * (least - 1)) {
+    plan_ = plan_from_borders({{0, 6}, {0, 6}}, {8, 8});
+    EXPECT_FALSE(stretch(1, 0.3));
+    EXPECT_EQ(verdict_.value_or("").find("no gain") == std::string::npos, least < 1.13);
+    if (!stretch(1, 0.3)) {
+      EXPECT_GT(least, 2) << "8 grains at 0.3 of the speed, or 12 at full: 2.2 times";
+      return;
+    }
+    change();
+  }
+  FAIL() << "changes for ever";
+}
+
+/// A run whose profile says that both ranks are equal, while the second is four times as slow.
+class RebalancedRun : public SnapshotRun {
+ protected:
+  RebalancedRun() {
+    options_.train.recipe.steps = 50;
+    options_.train.rebalance = true;
+    options_.train.cluster = made_up_cluster(
+        options_.train.recipe,
+        {.block_seconds = kLayer, .embedding_seconds = kLayer, .head_seconds = 2 * kLayer});
+    const ImitatedLayer layer{
+        .forward = kLayer, .backward_input = kLayer, .backward_weight = kLayer};
+    ImitatedRank rank;
+    rank.waits = true;
+    rank.embedding = rank.block = rank.head = layer;
+    rank.head.loss = kLayer;
+    options_.train.imitation = Imitation{.ranks = {rank, rank}};
+    options_.train.imitation->ranks[1].speed = 0.25;
+    options_.train.plan = plan_from_borders({{0, 6}, {0, 6}}, {8, 8});
+  }
+  /// Steps at which something of that kind was recorded.
+  std::vector<int64_t> steps_of(const std::string& kind) {
+    std::vector<int64_t> steps;
+    std::ifstream file(options_.run_directories.front() + "/events.jsonl");
+    for (std::string line; std::getline(file, line);) {
+      const auto event = nlohmann::json::parse(line);
+      if (event.at("event") == kind) steps.push_back(event.at("step"));
+    }
+    return steps;
+  }
+  ThreadedRun run() {
+    options_.run_directories = {fresh_directory()};
+    return train_on_threads(options_, 2);
+  }
+  static constexpr double kLayer = 5e-5;
+};
+
+TEST_F(RebalancedRun, MovesTheWorkOnceThroughMemoryOrDiskAndChangesNoBit) {
+  ThreadedOptions plain = options_;
+  plain.train.cluster.reset();
+  plain.train.imitation.reset();
+  plain.train.snapshots.clear();
+  plain.run_directories = {fresh_directory()};
+  const ThreadedRun reference = train_on_threads(plain, 2);
+  for (const bool memory : {true, false}) {
+    options_.train.snapshot_every = memory ? 1 : 0;
+    const ThreadedRun moved = run();
+    EXPECT_EQ(moved.loss_bits(), reference.loss_bits()) << "every step once";
+    EXPECT_EQ(moved.result.parameters_sha256, reference.result.parameters_sha256);
+    const std::vector<int64_t> steps = steps_of("rebalance");
+    ASSERT_GE(steps.size(), 1u);
+    EXPECT_LE(steps.front(), 34) << "two stretches of ten, and the planning";
+    EXPECT_EQ(steps_of("rebalanced").size(), steps.size());
+    EXPECT_EQ(moved.result.resumed_from, 0);
+    EXPECT_EQ(std::filesystem::exists(options_.run_directories.front() + "/ckpt/" +
+                                      step_directory(steps.front())),
+              !memory);
+  }
+}
+
+TEST_F(RebalancedRun, WhereTheStateCanBeStoredNowhereThePlanStays) {
+  options_.train.snapshot_every = 0;
+  options_.on_file = [this](int, std::string_view, const std::string& path) {
+    if (path.find("/ckpt/") != std::string::npos && steps_of("finished").empty())
+      throw StorageError(path + ": no space left");
+  };
+  run();
+  EXPECT_GE(steps_of("not rebalanced").size(), 1u);
+  EXPECT_LE(steps_of("not rebalanced").size(), 2u) << "not tried again at every step";
+  EXPECT_TRUE(steps_of("rebalance").empty());
+}
+
+}  // namespace
+}  // namespace kente
