@@ -110,7 +110,7 @@ std::vector<pid_t> processes_with(const std::string& entry) {
 std::vector<pid_t> end_all_with(const std::string& entry, double seconds) {
   const Deadline deadline = Deadline::after_seconds(seconds);
   while (true) {
-    const std::vector<pid_t> left = processes_with(entry);
+    std::vector<pid_t> left = processes_with(entry);
     // A process that another one starts meanwhile is found in the next round.
     for (const pid_t pid : left) ::kill(pid, SIGKILL);
     while (::waitpid(-1, nullptr, WNOHANG) > 0) continue;

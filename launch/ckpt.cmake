@@ -1,5 +1,5 @@
 # What looks at runs after the fact: no torch, no MPI.
-add_executable(kente-ckpt ckpt_main.cpp)
+add_executable(kente-ckpt ckpt_main.cpp ckpt_tools.cpp)
 target_link_libraries(kente-ckpt PRIVATE kente_ckpt CLI11::CLI11 nlohmann_json::nlohmann_json)
 
 add_executable(kente-report report_main.cpp)

@@ -1,8 +1,6 @@
-/// kente-ckpt ls|verify RUN: what checkpoints a run has on this node, and whether every byte is
-/// right. Exit status: 0 all is well, 2 the user must change something, 4 a checkpoint is damaged
-/// or cannot be read.
-#include <unistd.h>
-
+/// kente-ckpt ls|verify|diff|reshard|rm: what checkpoints a run has on this node, whether every
+/// byte is right, how two differ; one written anew, or removed. Exit status: 0 all is well, 2 the
+/// user must change something, 4 a checkpoint is damaged or cannot be read, or two differ.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
@@ -10,29 +8,16 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "csrc/base/clock.h"
 #include "csrc/base/errors.h"
 #include "csrc/ckpt/checkpoint.h"
+#include "launch/ckpt_tools.h"
 
 namespace kente {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-enum class Output { kText, kJson };
-
-struct Options {
-  std::string run;
-  std::optional<int64_t> step;
-  Output output = Output::kText;
-};
-
-std::string checkpoint_directory(const std::string& run) {
-  std::string directory = run + "/ckpt";
-  if (!std::filesystem::is_directory(directory))
-    throw UsageError(run + ": no ckpt/ in it; name the directory that `kente train` wrote");
-  return directory;
-}
+using Options = CkptOptions;
+using Output = CkptOptions::Output;
 
 int64_t bytes_here(const StepInventory& step) {
   int64_t bytes = 0;
@@ -45,16 +30,6 @@ int64_t bytes_here(const StepInventory& step) {
 int64_t shards_elsewhere(const StepInventory& step) {
   return static_cast<int64_t>(step.manifest.shards.size() - step.present.size() -
                               step.damaged.size());
-}
-
-std::string size_text(int64_t bytes) {
-  double value = static_cast<double>(bytes);
-  const char* const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
-  int unit = 0;
-  for (; value >= 1024 && unit < 5; ++unit) value /= 1024;
-  char text[40];
-  std::snprintf(text, sizeof text, unit == 0 ? "%.0f %s" : "%.1f %s", value, units[unit]);
-  return text;
 }
 
 /// Seconds since the directory last changed; the manifest holds no time.
@@ -95,10 +70,6 @@ Json inventory_json(const StepInventory& step, int64_t age) {
   return json;
 }
 
-void print_json(const Json& json) {
-  std::printf("%s\n", json.dump(1, ' ', false, Json::error_handler_t::replace).c_str());
-}
-
 ExitStatus list(FileSystem& files, const Options& options) {
   const std::string directory = checkpoint_directory(options.run);
   const std::vector<StepInventory> steps = list_checkpoints(files, directory);
@@ -124,37 +95,11 @@ ExitStatus list(FileSystem& files, const Options& options) {
   return sound ? ExitStatus::kDone : ExitStatus::kStorage;
 }
 
-/// A line on a terminal that rewrites itself, at most five times a second; nothing in a pipe.
-class ProgressLine {
- public:
-  explicit ProgressLine(int64_t step) : step_(step), shown_(::isatty(STDERR_FILENO) != 0) {}
-  ~ProgressLine() {
-    if (shown_) std::fprintf(stderr, "\r\033[K");
-  }
-  ProgressLine(const ProgressLine&) = delete;
-  ProgressLine& operator=(const ProgressLine&) = delete;
-
-  void show(int64_t done, int64_t total) {
-    const int64_t now = now_ns();
-    if (!shown_ || now - last_ns_ < 200'000'000) return;
-    last_ns_ = now;
-    const double percent = 100.0 * static_cast<double>(done) / static_cast<double>(total);
-    std::fprintf(stderr, "\rstep %lld: %s of %s verified (%.0f %%)\033[K",
-                 static_cast<long long>(step_), size_text(done).c_str(), size_text(total).c_str(),
-                 percent);
-  }
-
- private:
-  int64_t step_;
-  bool shown_;
-  int64_t last_ns_ = 0;
-};
-
 Json verify_step(FileSystem& files, const std::string& directory, const StepInventory& step,
                  Output output) {
   VerifyReport report;
   {
-    ProgressLine line(step.step);
+    ProgressLine line(step.step, "verified");
     report = verify_checkpoint(files, directory, step,
                                [&](int64_t done, int64_t total) { line.show(done, total); });
   }
@@ -198,20 +143,45 @@ ExitStatus verify(FileSystem& files, const Options& options) {
 }
 
 int run(int argc, char** argv) {
-  CLI::App app("Lists and verifies the checkpoints that a run has on this node.", "kente ckpt");
+  CLI::App app("Lists, verifies, compares, rewrites and removes checkpoints.", "kente ckpt");
   app.require_subcommand(1);
-  app.footer("Exit status: 0 all is well, 2 wrong arguments, 4 a checkpoint is damaged.");
+  app.footer(
+      "Exit status: 0 all is well, 2 wrong arguments, 4 a checkpoint is damaged, or two differ.");
   Options options;
-  const auto add_common = [&](CLI::App* command) {
-    command->add_option("RUN", options.run, "the run's directory")->required();
+  const auto add_json = [&](CLI::App* command) {
     command->add_flag_callback(
         "--json", [&] { options.output = Output::kJson; }, "for scripts");
+  };
+  const auto add_common = [&](CLI::App* command) {
+    command->add_option("RUN", options.run, "the run's directory")->required();
+    add_json(command);
   };
   CLI::App* ls = app.add_subcommand("ls", "step, age, size, shards and state; reads no tensor");
   add_common(ls);
   CLI::App* check = app.add_subcommand("verify", "reads every byte and checks every digest");
   add_common(check);
   check->add_option("--step", options.step, "only this step");
+  CLI::App* diff = app.add_subcommand("diff", "tensors that differ between two runs, or two steps");
+  diff->add_option("RUN", options.runs, "two run directories; twice the same for two steps")
+      ->required()
+      ->expected(2);
+  diff->add_option("--step", options.step, "of the first (default: its newest complete one)");
+  diff->add_option("--other-step", options.other_step, "of the second (default: --step)");
+  add_json(diff);
+  CLI::App* again =
+      app.add_subcommand("reshard", "writes a checkpoint anew, whole, into one directory");
+  again
+      ->add_option("RUN", options.runs,
+                   "the run's directory; those of all nodes, if each has its own")
+      ->required();
+  again->add_option("--to", options.to, "a run directory to write into")->required();
+  again->add_option("--step", options.step, "which step (default: the newest complete one)");
+  again->add_option("--shards", options.shards, "files to write (default: none above 4 GiB)")
+      ->check(CLI::Range(1, 10000));
+  CLI::App* rm = app.add_subcommand("rm", "removes steps");
+  rm->add_option("RUN", options.run, "the run's directory")->required();
+  rm->add_option("--step", options.steps, "a step to remove; repeatable")->required();
+  rm->add_flag("--even-the-last", options.even_the_last, "even if no sound one stays");
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& help) {
@@ -220,7 +190,13 @@ int run(int argc, char** argv) {
     throw UsageError(std::string(wrong.what()) + "; see `kente ckpt --help`");
   }
   const auto files = posix_file_system();
-  return static_cast<int>(ls->parsed() ? list(*files, options) : verify(*files, options));
+  ExitStatus status = ExitStatus::kDone;
+  if (ls->parsed()) status = list(*files, options);
+  if (check->parsed()) status = verify(*files, options);
+  if (diff->parsed()) status = diff_checkpoints(*files, options);
+  if (again->parsed()) status = reshard_checkpoint(*files, options);
+  if (rm->parsed()) status = remove_checkpoints(*files, options);
+  return static_cast<int>(status);
 }
 
 }  // namespace

@@ -35,13 +35,17 @@ constexpr Command kCommands[] = {
      "train a recipe; under mpirun, on all its ranks"},
     {"launch", Invocation::Kind::kProgram, "kente-launch", "",
      "keep a run alive: train under mpirun, started again when a rank dies or hangs"},
+    {"status", Invocation::Kind::kProgram, "kente-status", "status",
+     "how far a run is, and whether kente launch looks after it"},
+    {"logs", Invocation::Kind::kProgram, "kente-status", "logs",
+     "what the ranks of a run wrote, in the order of their times"},
     {"report", Invocation::Kind::kProgram, "kente-report", "",
      "turn a run directory into report.html and text"},
     {"sample", Invocation::Kind::kTool, "sample.py", "", "let a trained model write text"},
     {"export", Invocation::Kind::kTool, "export.py", "",
      "write a checkpoint as a folder that transformers loads"},
     {"ckpt", Invocation::Kind::kProgram, "kente-ckpt", "",
-     "list and verify the checkpoints of a run (ls, verify)"},
+     "the checkpoints of a run: ls, verify, diff, reshard, rm"},
 };
 
 // Edits (insert, remove, replace one letter) that turn a into b.

@@ -30,23 +30,40 @@ std::string quoted(const std::string& word) {
 
 struct Flags {
   LaunchOptions options;
-  std::string recipe, out;
+  std::string recipe, out, hostfile;
+  bool help = false;
   std::vector<std::string> overrides;
   bool print_command = false;
 };
+
+void add_machines(CLI::App& app, Flags& flags) {
+  LaunchOptions& options = flags.options;
+  app.add_option("-n", options.mpirun.ranks, "ranks (default: the hosts' slots)")
+      ->check(CLI::Range(1, 1 << 20));
+  app.add_option(
+         "--hostfile", flags.hostfile,
+         "machines and slots, in Open MPI's form; one that does not answer or keeps failing "
+         "is left out until it answers")
+      ->check(CLI::ExistingFile);
+  app.add_option("--host-timeout", options.host_seconds, "seconds for a machine to answer")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  app.add_option("--host-retry", options.host_retry,
+                 "seconds until a machine that was left out is asked again; later and later")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  app.add_option("--mpirun", options.mpirun.mpirun, "the mpirun to use")->capture_default_str();
+  app.add_option("--control-address", options.control_host,
+                 "private address of this machine that ranks elsewhere can reach")
+      ->capture_default_str();
+}
 
 Flags parse(int argc, char** argv) {
   CLI::App app("kente launch: keeps a run alive; takes kente train's arguments too",
                "kente launch");
   Flags flags;
   LaunchOptions& options = flags.options;
-  app.add_option("-n", options.ranks, "ranks")->required()->check(CLI::Range(1, 1 << 20));
-  app.add_option("--hostfile", options.hostfile, "machines and slots, in Open MPI's form")
-      ->check(CLI::ExistingFile);
-  app.add_option("--mpirun", options.mpirun, "the mpirun to use")->capture_default_str();
-  app.add_option("--control-address", options.control_host,
-                 "private address of this machine that ranks elsewhere can reach")
-      ->capture_default_str();
+  add_machines(app, flags);
   app.add_option("--max-failures", options.max_failures,
                  "starts in a row that may finish no step before it gives up")
       ->capture_default_str()
@@ -81,18 +98,27 @@ Flags parse(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp& help) {
     app.exit(help);
-    flags.options.ranks = 0;
+    flags.help = true;
     return flags;
   } catch (const CLI::ParseError& error) {
     throw UsageError(std::string(error.what()) + "; see kente launch --help");
   }
-  options.train_args = app.remaining();
+  options.mpirun.train_args = app.remaining();
   return flags;
 }
 
 /// Fills in where the run goes, and checks what can be checked before anything is started.
 void resolve(Flags& flags) {
   LaunchOptions& options = flags.options;
+  if (flags.hostfile.empty() && options.mpirun.ranks == 0)
+    throw UsageError("-n: missing; say how many ranks, or name machines with --hostfile");
+  if (!flags.hostfile.empty()) options.mpirun.hosts = load_hostfile(flags.hostfile);
+  int slots = 0;
+  for (const Host& host : options.mpirun.hosts) slots += host.slots;
+  if (slots > 0 && options.mpirun.ranks > slots)
+    throw UsageError("-n " + std::to_string(options.mpirun.ranks) + ": " + flags.hostfile +
+                     " has " + std::to_string(slots) +
+                     " slots; ask for fewer ranks, or give it more");
   if (flags.recipe.empty() && (!options.resume || flags.out.empty()))
     throw UsageError("--recipe: missing; name one, or continue a run with --resume --out RUN");
   if (flags.out.empty()) flags.out = "runs/" + load_recipe(flags.recipe, flags.overrides).name;
@@ -106,19 +132,20 @@ void resolve(Flags& flags) {
   if (!flags.recipe.empty()) told.insert(told.end(), {"--recipe", flags.recipe});
   for (const std::string& override_text : flags.overrides)
     told.insert(told.end(), {"--set", override_text});
-  options.train_args.insert(options.train_args.begin(), told.begin(), told.end());
-  options.worker =
+  options.mpirun.train_args.insert(options.mpirun.train_args.begin(), told.begin(), told.end());
+  options.mpirun.worker =
       (std::filesystem::read_symlink("/proc/self/exe").parent_path() / "kente-worker").string();
 }
 
 int run(int argc, char** argv) {
   Flags flags = parse(argc, argv);
-  if (flags.options.ranks == 0) return static_cast<int>(ExitStatus::kDone);  // --help
+  if (flags.help) return static_cast<int>(ExitStatus::kDone);
   resolve(flags);
   if (flags.print_command) {
     std::string line;
-    for (const std::string& word :
-         mpirun_command(flags.options, flags.options.ranks, flags.options.resume))
+    for (const std::string& word : mpirun_command(
+             flags.options.mpirun, HostPool(flags.options.mpirun.hosts, flags.options.mpirun.ranks),
+             flags.options.resume))
       line += (line.empty() ? "" : " ") + quoted(word);
     std::printf("%s\n", line.c_str());
     return static_cast<int>(ExitStatus::kDone);

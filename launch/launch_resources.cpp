@@ -49,6 +49,15 @@ RunLock::RunLock(const std::string& run_directory) {
     throw StorageError(path + ": " + std::strerror(errno) + "; is the disk full?");
 }
 
+pid_t RunLock::holder(const std::string& run_directory) {
+  const std::string path = run_directory + "/launch.lock";
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file || ::flock(file.get(), LOCK_SH | LOCK_NB) == 0) return 0;
+  pid_t holder = 0;
+  std::ifstream(path) >> holder;
+  return holder;
+}
+
 LaunchSignals::LaunchSignals() {
   sigset_t set;
   sigemptyset(&set);
@@ -62,7 +71,7 @@ void LaunchSignals::wait(double seconds) const {
   ::poll(&wait, 1, static_cast<int>(seconds * 1000) + 1);
 }
 
-int LaunchSignals::stop_orders() {
+int LaunchSignals::stop_orders() const {
   int orders = 0;
   signalfd_siginfo info;
   while (::read(fd_.get(), &info, sizeof info) == sizeof info)

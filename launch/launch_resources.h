@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <map>
 #include <string>
 
@@ -12,6 +14,8 @@ class RunLock {
  public:
   /// Throws UsageError when another process holds it.
   explicit RunLock(const std::string& run_directory);
+  /// The process that holds it; 0: none on this machine.
+  static pid_t holder(const std::string& run_directory);
 
  private:
   Descriptor file_;
@@ -25,7 +29,7 @@ class LaunchSignals {
   int fd() const { return fd_.get(); }
   void wait(double seconds) const;
   /// How many orders to stop (SIGINT, SIGTERM) arrived since the last call.
-  int stop_orders();
+  int stop_orders() const;
 
  private:
   Descriptor fd_;

@@ -18,8 +18,11 @@
 
 #include "comm/control.h"
 #include "csrc/base/clock.h"
+#include "csrc/base/proc_files.h"
 #include "launch/child_processes.h"
+#include "launch/host_watch.h"
 #include "launch/launch_resources.h"
+#include "launch/memory_advice.h"
 #include "launch/rank_output.h"
 
 namespace kente {
@@ -39,9 +42,12 @@ std::string random_token() {
   return token;
 }
 
+/// Processes that the kernel ended for lack of memory since this machine was started.
+int64_t oom_kills() { return number_after("/proc/vmstat", "oom_kill "); }
+
 /// How one start ended.
 struct Outcome {
-  enum class Kind { kDone, kStopped, kFailed } kind = Kind::kFailed;
+  enum class Kind { kDone, kStopped, kFailed, kHostsChanged } kind = Kind::kFailed;
   ExitStatus status = ExitStatus::kPeer;
   int rank = -1;  // whose fault; -1: nobody's alone
   std::string what = {};
@@ -52,9 +58,10 @@ class Supervisor {
  public:
   explicit Supervisor(const LaunchOptions& options)
       : options_(options),
-        ranks_(options.ranks),
-        chaos_(options.chaos, options.ranks, options.run_directory, options.snapshots,
-               now_seconds()) {
+        hosts_(HostPool(options.mpirun.hosts, options.mpirun.ranks, options.host_retry),
+               launcher(options.mpirun), options.host_seconds),
+        ranks_(hosts_.pool().ranks()),
+        chaos_(options.chaos, ranks_, options.run_directory, options.snapshots, now_seconds()) {
     std::filesystem::create_directories(options.run_directory + "/logs");
     lock_.emplace(options.run_directory);
     ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
@@ -72,6 +79,7 @@ class Supervisor {
   ExitStatus judge_chaos();
   void end_everything(const Start& start);
   bool wait(double seconds);
+  void take_hosts_back(Start& start);
   void event(const std::string& kind, int64_t step, const std::string& detail, int rank = -1,
              std::optional<double> seconds = std::nullopt);
 
@@ -79,6 +87,7 @@ class Supervisor {
   std::optional<RunLock> lock_;
   LaunchSignals signals_;
   PhaseTimes times_;
+  HostWatch hosts_;
   int ranks_;
   Chaos chaos_;
   int incarnation_ = 0;
@@ -104,6 +113,7 @@ struct Supervisor::Start {
   int left_rank = -1;
   std::optional<int64_t> resumed_at;  // the step it began after
   bool told_to_stop = false;
+  bool for_hosts = false;  // that came back
 };
 
 void Supervisor::event(const std::string& kind, int64_t step, const std::string& detail, int rank,
@@ -158,9 +168,11 @@ void Supervisor::hear(Start& start) {
   }
   stop_orders_ += signals_.stop_orders();
   int status = 0;
-  for (pid_t ended = 0; (ended = ::waitpid(-1, &status, WNOHANG)) > 0;)
+  for (pid_t ended = 0; (ended = ::waitpid(-1, &status, WNOHANG)) > 0;) {
+    hosts_.ended(ended, status);
     if (ended == start.mpirun)
       start.mpirun_status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  }
 }
 
 /// Notes how far the run is, and how long it took to be as far as before a failure.
@@ -221,7 +233,7 @@ Outcome Supervisor::end_of_mpirun(const Start& start) const {
   } else if (status == static_cast<int>(ExitStatus::kUsage) ||
              status == static_cast<int>(ExitStatus::kStopped)) {
     // Starting again would not help, or is not wanted.
-    outcome.kind = Outcome::Kind::kStopped;
+    outcome.kind = start.for_hosts ? Outcome::Kind::kHostsChanged : Outcome::Kind::kStopped;
     outcome.status = static_cast<ExitStatus>(status);
   } else if (status == static_cast<int>(ExitStatus::kStorage) ||
              status == static_cast<int>(ExitStatus::kBug)) {
@@ -278,6 +290,7 @@ void Supervisor::end_everything(const Start& start) {
 
 Outcome Supervisor::run_once(bool resume) {
   ++incarnation_;
+  const int64_t kills_before = oom_kills();
   const std::string token = random_token();
   ControlServer server({.host = options_.control_host, .token = token});
   RankWatch watch(ranks_, options_.limits, times_, now_seconds());
@@ -286,24 +299,38 @@ Outcome Supervisor::run_once(bool resume) {
       {"KENTE_CONTROL_TOKEN", token},
       {"KENTE_INCARNATION", std::to_string(incarnation_)}};
   std::optional<MpiScratch> scratch;
-  if (options_.hostfile.empty()) scratch.emplace(options_.run_directory).add_to(environment);
+  if (hosts_.pool().empty()) scratch.emplace(options_.run_directory).add_to(environment);
   RankOutput output(fmt::format("{}/logs/mpirun-{}.log", options_.run_directory, incarnation_));
-  Start start(
-      server, watch, token,
-      start_program(mpirun_command(options_, ranks_, resume), environment, output.write_end()));
+  Start start(server, watch, token,
+              start_program(mpirun_command(options_.mpirun, hosts_.pool(), resume), environment,
+                            output.write_end()));
   output.close_write_end();
   std::optional<Outcome> outcome;
   while (!outcome) {
     hear(start);
     disturb(start);
+    take_hosts_back(start);
     outcome = judge(start);
   }
   if (outcome->kind == Outcome::Kind::kFailed && !failed_at_) failed_at_ = now_seconds();
   chaos_.forget_processes();
   end_everything(start);
   output.finish();
+  if (outcome->rank >= 0 && oom_kills() > kills_before)
+    outcome->what += "; the kernel ended a process for lack of memory: " +
+                     memory_advice(options_.run_directory, outcome->rank);
   outcome->progressed = start.resumed_at && watch.finished_step() > *start.resumed_at;
   return *outcome;
+}
+
+/// Hosts that were left out and answer again: the step under way is finished and stored, and the
+/// run goes on with them.
+void Supervisor::take_hosts_back(Start& start) {
+  if (start.for_hosts || !start.resumed_at) return;
+  for (const std::string& name : hosts_.come_back()) {
+    event("host is back", last_step_, name + ": the run goes on with it after this step");
+    if (!std::exchange(start.for_hosts, true)) start.server.tell_all(Order::kStop);
+  }
 }
 
 /// False when an order to stop ended the wait.
@@ -325,6 +352,10 @@ ExitStatus Supervisor::run() {
                       resume ? ", from what is stored" : ""));
     const Outcome outcome = run_once(resume);
     resume = true;
+    if (outcome.kind == Outcome::Kind::kHostsChanged && stop_orders_ == 0) {
+      ranks_ = hosts_.pool().ranks();
+      continue;
+    }
     if (outcome.kind != Outcome::Kind::kFailed) {
       if (outcome.status == ExitStatus::kDone && options_.chaos.seed) return judge_chaos();
       if (outcome.status != ExitStatus::kDone) event("launch ended", last_step_, outcome.what);
@@ -342,32 +373,14 @@ ExitStatus Supervisor::run() {
                         options_.run_directory, incarnation_));
       return outcome.status;
     }
+    for (const std::string& why : hosts_.after_failure(outcome.rank, signals_, stop_orders_))
+      event("host left out", last_step_, why);
+    ranks_ = hosts_.pool().ranks();
     if (!wait(back_off_seconds(failures))) return ExitStatus::kStopped;
   }
 }
 
 }  // namespace
-
-std::vector<std::string> mpirun_command(const LaunchOptions& options, int ranks, bool resume) {
-  std::vector<std::string> words = {options.mpirun, "-n", std::to_string(ranks)};
-  const auto add = [&](std::initializer_list<const char*> more) {
-    words.insert(words.end(), more.begin(), more.end());
-  };
-  if (::geteuid() == 0) add({"--allow-run-as-root"});
-  if (!options.hostfile.empty()) {
-    add({"--hostfile"});
-    words.push_back(options.hostfile);
-    for (const char* name : {"KENTE_CONTROL", "KENTE_CONTROL_TOKEN", "KENTE_INCARNATION"})
-      add({"-x", name});
-  } else if (ranks > static_cast<int>(std::thread::hardware_concurrency())) {
-    add({"--oversubscribe", "--bind-to", "none"});
-  }
-  words.push_back(options.worker);
-  words.emplace_back("train");
-  words.insert(words.end(), options.train_args.begin(), options.train_args.end());
-  if (resume) words.emplace_back("--resume");
-  return words;
-}
 
 double back_off_seconds(int64_t failures) {
   constexpr double kMost = 60;

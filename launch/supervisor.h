@@ -1,24 +1,22 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <string>
 #include <vector>
 
 #include "csrc/base/errors.h"
 #include "launch/chaos.h"
+#include "launch/mpirun_command.h"
 #include "launch/rank_watch.h"
 
 namespace kente {
 
 /// How a run is supervised.
 struct LaunchOptions {
-  int ranks = 1;
-  std::string hostfile;  // Open MPI's; empty: this machine
-  std::string mpirun = "mpirun";
-  std::string worker;                   // kente-worker
-  std::vector<std::string> train_args;  // kente train's own, without --resume
-  bool resume = false;                  // the first start continues a run
+  MpirunOptions mpirun;
+  double host_seconds = 20;  // for a host to answer
+  double host_retry = 60;    // seconds until one that was left out is asked again
+  bool resume = false;       // the first start continues a run
   std::string run_directory;
   std::string control_host = "127.0.0.1";
   int64_t max_failures = 5;  // starts in a row that finish no step; then it gives up
@@ -26,9 +24,6 @@ struct LaunchOptions {
   Chaos::Options chaos;
   std::string snapshots;  // where those of the run lie, for chaos
 };
-
-/// The exact command of a start. The token and where to report go by the environment.
-std::vector<std::string> mpirun_command(const LaunchOptions& options, int ranks, bool resume);
 
 /// Seconds to wait before the next start after so many failures in a row: 0, 1, 2, 4, ... 60.
 double back_off_seconds(int64_t failures);

@@ -102,6 +102,9 @@ void remove_leftovers(FileSystem& files, const std::string& directory);
 /// here is missing or of the wrong size. Call it when the newest step is committed on every node.
 void retain(FileSystem& files, const std::string& directory, int64_t keep,
             const std::set<int64_t>& also = {});
+/// Takes a step out of sight at once, so that a power cut leaves all of it or nothing, then removes
+/// it.
+void remove_step(FileSystem& files, const std::string& directory, int64_t step);
 /// Removes every step after this one: training went back to it.
 void forget_after(FileSystem& files, const std::string& directory, int64_t step);
 

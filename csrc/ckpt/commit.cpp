@@ -18,17 +18,6 @@ std::string parent_of(const std::string& directory) {
   return parent.empty() ? "." : parent;
 }
 
-/// Takes a step out of sight at once, so that a power cut leaves all of it or nothing, then removes
-/// it.
-void remove_step(FileSystem& files, const std::string& directory, int64_t step) {
-  const std::string name = step_directory(step);
-  const std::string hidden = temporary_directory(directory, "removed-" + name);
-  if (files.exists(hidden)) files.remove_all(hidden);
-  files.rename_new(directory + "/" + name, hidden);
-  files.sync_directory(directory);
-  files.remove_all(hidden);
-}
-
 }  // namespace
 
 std::string temporary_directory(const std::string& directory, const std::string& id) {
@@ -74,6 +63,15 @@ void commit(FileSystem& files, const std::string& directory, const std::string& 
   files.sync_directory(directory);
   // The first checkpoint of a run made the directory too.
   files.sync_directory(parent_of(directory));
+}
+
+void remove_step(FileSystem& files, const std::string& directory, int64_t step) {
+  const std::string name = step_directory(step);
+  const std::string hidden = temporary_directory(directory, "removed-" + name);
+  if (files.exists(hidden)) files.remove_all(hidden);
+  files.rename_new(directory + "/" + name, hidden);
+  files.sync_directory(directory);
+  files.remove_all(hidden);
 }
 
 void remove_leftovers(FileSystem& files, const std::string& directory) {

@@ -17,7 +17,7 @@ constexpr double kWorthIt = 2;
 
 }  // namespace
 
-std::optional<std::string> Rebalance::stretch(const Plan& plan, Stretch measured) {
+std::optional<std::string> Rebalance::stretch(const Plan& plan, const Stretch& measured) {
   std::optional<std::string> verdict;
   seconds_ = measured.seconds;
   steps_left_ = measured.steps_left;

@@ -35,7 +35,7 @@ class Rebalance {
 
   /// A stretch ended under this plan. What came of the last change, in words, when this is the
   /// first stretch after it.
-  std::optional<std::string> stretch(const Plan& plan, Stretch measured);
+  std::optional<std::string> stretch(const Plan& plan, const Stretch& measured);
   /// The last two stretches both had a plan that is better by enough, and what it saves until the
   /// run's end is worth the change.
   bool wanted();

@@ -73,6 +73,45 @@ TEST_F(CkptProgram, LsExitsWithFourWhenAShardIsMissing) {
   EXPECT_THAT(outcome.output, HasSubstr("damaged: rank-0001.safetensors"));
 }
 
+TEST_F(CkptProgram, DiffNamesWhatDiffersAndExitsWithFour) {
+  const Outcome other =
+      run_program("diff --step 10 --other-step 20 " + run_.path() + " " + run_.path());
+  EXPECT_EQ(other.status, 4);
+  EXPECT_THAT(other.output, HasSubstr("step 10 and step 20: DIFFERENT"));
+  EXPECT_THAT(other.output, HasSubstr(" elements, by at most "));
+  const Outcome same = run_program("diff " + run_.path() + " " + run_.path());
+  EXPECT_EQ(same.status, 0) << same.output;
+  EXPECT_THAT(same.output, HasSubstr("the same in every bit"));
+  EXPECT_THAT(run_program("diff --json " + run_.path() + " " + run_.path()).output,
+              HasSubstr("\"same\": true"));
+}
+
+TEST_F(CkptProgram, ReshardWritesARunThatGoesOnAndNeverOverAnother) {
+  std::ofstream(run_ / "recipe.textproto") << "steps: 3";
+  const TemporaryDirectory elsewhere;
+  const std::string again = "reshard " + run_.path() + " --shards 3 --to " + elsewhere / "run";
+  const Outcome outcome = run_program(again);
+  EXPECT_EQ(outcome.status, 0) << outcome.output;
+  EXPECT_THAT(outcome.output, HasSubstr("step 20: "));
+  EXPECT_EQ(run_program("diff " + run_.path() + " " + elsewhere / "run").status, 0);
+  EXPECT_EQ(run_program("verify " + elsewhere / "run").status, 0);
+  EXPECT_TRUE(std::filesystem::exists(elsewhere / "run/recipe.textproto"));
+  EXPECT_EQ(run_program(again).status, 2);
+}
+
+TEST_F(CkptProgram, RmRemovesStepsButNotTheLastSoundOneUnasked) {
+  damage();
+  EXPECT_EQ(run_program("rm --step 30 " + run_.path()).status, 2);
+  std::filesystem::remove(run_ / "ckpt/step-000000000020/rank-0001.safetensors");
+  const Outcome refused = run_program("rm --step 10 " + run_.path());
+  EXPECT_EQ(refused.status, 2) << refused.output;
+  EXPECT_THAT(refused.output, HasSubstr("--even-the-last"));
+  EXPECT_EQ(run_program("rm --step 20 " + run_.path()).status, 0);
+  EXPECT_EQ(run_program("ls " + run_.path()).status, 0);
+  EXPECT_EQ(run_program("rm --step 10 --even-the-last " + run_.path()).status, 0);
+  EXPECT_THAT(run_program("ls " + run_.path()).output, HasSubstr("no checkpoint here yet"));
+}
+
 TEST_F(CkptProgram, WrongArgumentsExitWithTwoAndOneLine) {
   for (const std::string& arguments :
        {std::string(), std::string("ls"), std::string("ls /nowhere"), std::string("rm x"),

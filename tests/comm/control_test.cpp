@@ -28,7 +28,7 @@ class Control : public testing::Test {
     const Deadline deadline = Deadline::after_seconds(5);
     while (!deadline.passed()) {
       while (!heard_.empty()) {
-        const ControlServer::Event event = heard_.front();
+        ControlServer::Event event = heard_.front();
         heard_.pop_front();
         if (event.kind == kind) return event;
         others_.push_back(event.kind);
@@ -114,6 +114,7 @@ TEST_F(Control, StrangersAreRefusedAndRanksGoOn) {
 
 TEST_F(Control, AFloodOfIdleConnectionsShutsNobodyOutForLong) {
   std::vector<Descriptor> idle;
+  idle.reserve(20);
   for (int i = 0; i < 20; ++i) idle.push_back(raw(""));
   EXPECT_EQ(next(Kind::kRefused).why, "too many connections");
   const Deadline deadline = Deadline::after_seconds(1);

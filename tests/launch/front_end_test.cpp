@@ -54,7 +54,8 @@ TEST(FrontEnd, CkptAndReportRunTheirOwnPrograms) {
 TEST(FrontEnd, HelpListsEveryCommandOnALineOfItsOwn) {
   const std::string help = find_command({"--help"}).text;
   for (const char* const name :
-       {"data prepare", "plan", "bench", "throttle", "train", "report", "sample", "export", "ckpt"})
+       {"data prepare", "data ledger", "plan", "bench", "throttle", "train", "launch", "status",
+        "logs", "report", "sample", "export", "ckpt"})
     EXPECT_THAT(help, HasSubstr(std::string("\n  ") + name + " ")) << name;
   EXPECT_THAT(help, Not(HasSubstr("eval")));
   EXPECT_EQ(find_command({"-h"}).text, help);

@@ -13,10 +13,17 @@ class Watched : public testing::Test {
   Watched() {
     for (int rank = 0; rank < 3; ++rank) watch_.joined(rank, 0);
   }
+  /// Ten moments a second.
+  static std::vector<double> tenths(double begin, double end) {
+    std::vector<double> moments;
+    for (int tenth = 0; begin + tenth / 10.0 < end; ++tenth)
+      moments.push_back(begin + tenth / 10.0);
+    return moments;
+  }
   /// Every rank beats ten times a second from begin to end; those in stuck keep their phase.
   void beat(double begin, double end, const std::vector<int>& stuck = {},
             Phase phase = Phase::kForward, const std::vector<int>& silent = {}) {
-    for (double now = begin; now < end; now += 0.1)
+    for (const double now : tenths(begin, end))
       for (int rank = 0; rank < 3; ++rank) {
         const auto in = [&](const std::vector<int>& list) {
           return std::find(list.begin(), list.end(), rank) != list.end();
@@ -68,7 +75,7 @@ TEST_F(Watched, ARankThatComputesForTooLongIsNamedNotThoseThatWaitForIt) {
   beat(1, 12, {0, 2}, Phase::kMessage);
   EXPECT_FALSE(watch_.suspect(12)) << "rank 1 moves";
   beat(12, 13);
-  for (double now = 13; now < 22; now += 0.1)
+  for (const double now : tenths(13, 22))
     for (int rank = 0; rank < 3; ++rank)
       watch_.progress(rank,
                       {.step = 3,
@@ -118,7 +125,7 @@ TEST(RankWatch, ARankThatNeverComesIsMissedAfterPatience) {
   PhaseTimes times;
   RankWatch watch(2, {.silence = 6, .stuck = 8, .patience = 100}, times, 0);
   watch.joined(0, 0);
-  for (double now = 0; now < 101; now += 0.5) watch.progress(0, {}, now);
+  for (int half = 0; half < 202; ++half) watch.progress(0, {}, half / 2.0);
   EXPECT_FALSE(watch.suspect(99));
   EXPECT_TRUE(watch.suspect(101));
 }

@@ -11,7 +11,7 @@
 #include "tests/support/processes.h"
 #include "tests/support/small_recipes.h"
 #include "tests/support/temporary_directory.h"
-#include "tests/support/train_on_threads.h"
+#include "tests/support/token_files.h"
 
 namespace kente {
 

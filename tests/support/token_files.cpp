@@ -124,4 +124,9 @@ Documents learnable_documents(uint64_t seed, int64_t count, int64_t length, int6
   return documents;
 }
 
+std::string write_learnable_source(const std::string& directory, int64_t vocab_size) {
+  return write_source(directory, "test", learnable_documents(1, 200, 40, vocab_size),
+                      learnable_documents(2, 12, 40, vocab_size), vocab_size);
+}
+
 }  // namespace kente

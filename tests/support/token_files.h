@@ -25,6 +25,10 @@ std::string write_source(const std::string& directory, const std::string& id,
 /// token can mostly be told from the last: a model's loss falls on them.
 Documents learnable_documents(uint64_t seed, int64_t count, int64_t length, int64_t vocab_size);
 
+/// Writes a source "test" that a small model can learn (each token mostly follows from the one
+/// before) and returns its digest.
+std::string write_learnable_source(const std::string& directory, int64_t vocab_size);
+
 /// The bytes of an .idx for documents that already end in their end-of-document token.
 std::string megatron_index(const Documents& documents, DType dtype);
 /// The bytes of the .bin.

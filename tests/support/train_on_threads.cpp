@@ -13,7 +13,6 @@
 #include "csrc/base/log_file.h"
 #include "csrc/train/gather.h"
 #include "tests/support/hooked_file_system.h"
-#include "tests/support/token_files.h"
 
 namespace kente {
 
@@ -73,11 +72,6 @@ ThreadedRun train_on_threads(const ThreadedOptions& options, int ranks) {
   for (const std::exception_ptr& failure : failures)
     if (failure) std::rethrow_exception(failure);
   return run;
-}
-
-std::string write_learnable_source(const std::string& directory, int64_t vocab_size) {
-  return write_source(directory, "test", learnable_documents(1, 200, 40, vocab_size),
-                      learnable_documents(2, 12, 40, vocab_size), vocab_size);
 }
 
 }  // namespace kente

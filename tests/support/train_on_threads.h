@@ -30,8 +30,4 @@ struct ThreadedOptions {
 };
 ThreadedRun train_on_threads(const ThreadedOptions& options, int ranks);
 
-/// Writes a source "test" that a small model can learn (each token mostly follows from the one
-/// before) and returns its digest.
-std::string write_learnable_source(const std::string& directory, int64_t vocab_size);
-
 }  // namespace kente

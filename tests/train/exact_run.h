@@ -6,6 +6,7 @@
 
 #include "tests/support/small_recipes.h"
 #include "tests/support/temporary_directory.h"
+#include "tests/support/token_files.h"
 #include "tests/support/train_on_threads.h"
 
 namespace kente {

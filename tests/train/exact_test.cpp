@@ -3,6 +3,7 @@
 #include <map>
 
 #include "csrc/base/errors.h"
+#include "csrc/ckpt/whole_checkpoint.h"
 #include "tests/support/token_files.h"
 #include "tests/train/exact_run.h"
 
@@ -92,6 +93,32 @@ TEST_F(Exact, FourRanksThatDieAtStep17AndResumeOnTwoGiveTheUndisturbedBits) {
   EXPECT_EQ(resumed.result.parameters_sha256, undisturbed.result.parameters_sha256);
   for (const StepReport& step : resumed.steps) losses[step.step] = step.loss;
   for (const StepReport& step : undisturbed.steps) EXPECT_EQ(losses[step.step], step.loss);
+}
+
+TEST_F(Exact, WhatSeveralNodesHoldIsPutTogetherAndTrainingGoesOnFromIt) {
+  const ThreadedRun reference = train(plan_from_borders({{0, 6}}, {16}), 1);
+  options_.run_directories = {fresh_directory(), fresh_directory(), fresh_directory()};
+  options_.train.checkpoint_every = 20;
+  options_.train.plan = plan_from_borders({{0, 4, 6}, {0, 6}}, {12, 4});
+  options_.train.plan.shard_optimizer = true;
+  options_.on_step = [](int, const StepReport& report) {
+    if (report.step == 25) throw DeviceError("killed on purpose");
+  };
+  EXPECT_THROW(train_on_threads(options_, 3), DeviceError);
+  options_.on_step = nullptr;
+  const auto files = posix_file_system();
+  std::vector<std::string> parts;
+  for (const std::string& run : options_.run_directories) parts.push_back(run + "/ckpt");
+  WholeCheckpoint from(*files, parts, std::nullopt);
+  EXPECT_EQ(from.step(), 20);
+  const std::string whole = fresh_directory();
+  reshard(from, *files, whole + "/ckpt", 2);
+  options_.run_directories = {whole};
+  options_.train.start = StartMode::kResume;
+  options_.train.plan = plan_from_borders({{0, 3, 6}}, {16});
+  const ThreadedRun run = train_on_threads(options_, 2);
+  EXPECT_EQ(run.result.resumed_from, 20);
+  EXPECT_EQ(run.result.parameters_sha256, reference.result.parameters_sha256);
 }
 
 TEST_F(Exact, RanksThatShareNoDirectoryResumeOnAnotherPlan) {

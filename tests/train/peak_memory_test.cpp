@@ -5,7 +5,7 @@
 #include "csrc/plan/memory.h"
 #include "tests/support/processes.h"
 #include "tests/support/temporary_directory.h"
-#include "tests/support/train_on_threads.h"
+#include "tests/support/token_files.h"
 
 namespace kente {
 namespace {
