@@ -1,5 +1,8 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <random>
+
 #include "csrc/base/errors.h"
 #include "tests/ckpt/small_checkpoint.h"
 #include "tests/support/faulty_file_system.h"
@@ -9,12 +12,12 @@ namespace {
 
 constexpr const char* kDirectory = "/run/ckpt";
 
-/// What a run does: a checkpoint, another one, then the first is dropped, then a third. Returns the
-/// last step whose commit() returned.
-int64_t run_of_three(FileSystem& files) {
+/// What a run does after a step: a checkpoint, another one, then the first is dropped, then a
+/// third. Returns the last step whose commit() returned.
+int64_t run_of_three(FileSystem& files, int64_t after = 0) {
   int64_t committed = -1;
   try {
-    for (const int64_t step : {10, 20, 30}) {
+    for (const int64_t step : {after + 10, after + 20, after + 30}) {
       remove_leftovers(files, kDirectory);
       write_small_checkpoint(files, kDirectory, step);
       committed = step;
@@ -48,6 +51,27 @@ TEST(Durability, NewestCommittedStepLoadsAfterAFaultAtAnyOperation) {
             << "operation " << index << " fault " << static_cast<int>(fault) << " unsynced "
             << static_cast<int>(unsynced);
       }
+}
+
+TEST(Durability, NewestCommittedStepLoadsAfterPowerCutsThatKeepWhatTheyLike) {
+  const int64_t operations = operations_of_a_run();
+  std::mt19937 random(20261125);
+  int64_t cuts = 0;
+  for (int run = 0; run < 200; ++run) {
+    FaultyFileSystem files;
+    files.make_directories("/run");
+    files.sync_directory("/");
+    // Some runs are cut again and again, at what the last cut left.
+    for (int64_t newest = -1; cuts < 1000; ++cuts) {
+      files.set_fault(static_cast<int64_t>(random()) % operations,
+                      random() % 2 == 0 ? Fault::kTorn : Fault::kPowerCut);
+      newest = std::max(newest, run_of_three(files, std::max<int64_t>(0, newest)));
+      files.power_cycle_at_random(random);
+      ASSERT_GE(load_newest(files, kDirectory), newest) << "run " << run << " cut " << cuts;
+      if (random() % 3 == 0) break;
+    }
+  }
+  EXPECT_GE(cuts, 200);
 }
 
 TEST(Durability, RunGoesOnAfterAFaultAtAnyOperation) {

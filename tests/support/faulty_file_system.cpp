@@ -1,5 +1,6 @@
 #include "tests/support/faulty_file_system.h"
 
+#include <algorithm>
 #include <cstring>
 #include <sstream>
 
@@ -18,6 +19,38 @@ struct FaultyFileSystem::Node {
     bytes = synced_bytes;
     entries = synced_entries;
     for (auto& [name, node] : entries) node->forget(unsynced);
+  }
+
+  void forget_at_random(std::mt19937& random) {
+    if (bytes != synced_bytes) {
+      const size_t kept = random() % (bytes.size() + 1);
+      switch (random() % 4) {
+        case 0:
+          bytes = synced_bytes;
+          break;
+        case 1:
+          bytes.resize(kept);
+          break;
+        case 2:
+          std::fill(bytes.begin() + static_cast<int64_t>(kept), bytes.end(), '\0');
+          break;
+        default:
+          break;
+      }
+      synced_bytes = bytes;
+    }
+    std::map<std::string, NodePtr> left;
+    for (const auto* all : {&entries, &synced_entries})
+      for (const auto& [name, node] : *all) {
+        if (left.contains(name)) continue;
+        const auto live = entries.find(name), durable = synced_entries.find(name);
+        const bool same = live != entries.end() && durable != synced_entries.end() &&
+                          live->second == durable->second;
+        const auto& taken = same || random() % 2 == 0 ? entries : synced_entries;
+        if (const auto found = taken.find(name); found != taken.end()) left.insert(*found);
+      }
+    entries = synced_entries = left;
+    for (auto& [name, node] : entries) node->forget_at_random(random);
   }
 };
 
@@ -66,6 +99,12 @@ void FaultyFileSystem::set_fault(int64_t index, Fault fault) {
 
 void FaultyFileSystem::power_cycle(Unsynced unsynced) {
   root_->forget(unsynced);
+  powered_ = true;
+  fault_at_ = -1;
+}
+
+void FaultyFileSystem::power_cycle_at_random(std::mt19937& random) {
+  root_->forget_at_random(random);
   powered_ = true;
   fault_at_ = -1;
 }

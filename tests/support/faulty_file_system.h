@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,9 @@ class FaultyFileSystem : public FileSystem {
   bool fault_happened() const { return happened_; }
   /// Cuts the power now, then starts again without a fault.
   void power_cycle(Unsynced unsynced);
+  /// The same, each unsynced file and directory entry by a die of its own: files keep all, nothing,
+  /// the first part, or zeros in place of the rest.
+  void power_cycle_at_random(std::mt19937& random);
   /// Inverts one bit of a file, on the medium and in memory.
   void flip_bit(const std::string& path, int64_t byte, int bit);
 

@@ -138,6 +138,28 @@ TEST_F(Exact, RanksThatShareNoDirectoryResumeOnAnotherPlan) {
   EXPECT_EQ(resumed.result.parameters_sha256, undisturbed.result.parameters_sha256);
 }
 
+/// Each of three nodes in turn dies before its part of step 14 appears, the others' parts may.
+TEST_F(Exact, KilledBetweenTheRenamesOfTwoNodesTheOlderCheckpointLoads) {
+  const ThreadedRun undisturbed = train(plan_from_borders({{0, 6}}, {16}), 1);
+  options_.train.checkpoint_every = 7;
+  for (int killed = 0; killed < 3; ++killed) {
+    options_.train.plan = plan_from_borders({{0, 3, 6}, {0, 6}}, {10, 6});
+    options_.train.start = StartMode::kFresh;
+    options_.run_directories = {fresh_directory(), fresh_directory(), fresh_directory()};
+    options_.on_file = [&](int rank, std::string_view operation, const std::string& path) {
+      if (rank == killed && operation == "rename" && path.find(step_directory(14)) != path.npos)
+        throw DeviceError("killed on purpose");
+    };
+    EXPECT_THROW(train_on_threads(options_, 3), PeerError) << killed;
+    options_.on_file = nullptr;
+    options_.train.start = StartMode::kResume;
+    options_.train.plan = plan_from_borders({{0, 2, 4, 6}}, {16});
+    const ThreadedRun resumed = train_on_threads(options_, 3);
+    EXPECT_EQ(resumed.result.resumed_from, 7) << killed;
+    EXPECT_EQ(resumed.result.parameters_sha256, undisturbed.result.parameters_sha256) << killed;
+  }
+}
+
 TEST_F(Exact, ARunWhoseRecipeNamedNoDigestIsNotResumedOnOtherText) {
   Recipe& recipe = options_.train.recipe;
   recipe.data.sources[0].digest.clear();
