@@ -56,6 +56,9 @@ TEST(MakeLedger, SamplesOfTwoStepsAreNamedWithBoth) {
                                       {.step = 3, .first = 12, .last = 13}});
   EXPECT_EQ(overlap.used_twice, (std::vector<Finding>{{10, 14, 1, 2}, {12, 13, 2, 3}}));
   EXPECT_EQ(overlap.samples, 20);
+  const Ledger border =
+      make_ledger({{.step = 1, .first = 0, .last = 9}, {.step = 2, .first = 9, .last = 18}});
+  EXPECT_EQ(border.used_twice, (std::vector<Finding>{{9, 9, 1, 2}}));
 }
 
 TEST(MakeLedger, StepsOfWhichNothingIsKnownAndThoseThatChangedNothing) {

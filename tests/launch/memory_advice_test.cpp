@@ -30,6 +30,9 @@ TEST(MemoryAdvice, SaysWhatThePlanWantsAndWhatWouldWantLess) {
 
 TEST(MemoryAdvice, TheNumbersAreThePredictionsOnes) {
   Recipe recipe = small_recipe(ModelFamily::kGpt2);
+  recipe.model.vocab_size = 8192;  // so that a grain is some MiB
+  recipe.model.max_position_embeddings = recipe.sequence_length = 512;
+  recipe.global_batch_tokens = int64_t{16} * 512;
   Plan plan = plan_from_borders({{0, 6}}, {16});
   plan.replicas[0].grains_per_micro_batch = 16;
   const auto mib = [&] {
