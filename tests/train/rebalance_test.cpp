@@ -109,7 +109,7 @@ TEST_F(RebalanceTest, AChangeThatBroughtNothingMakesTheNextOneHarder) {
   FAIL() << "changes for ever";
 }
 
-/// A run whose profile says that both ranks are equal, while the second is four times as slow.
+/// A run whose profile says that both ranks are equal, while the second is ten times as slow.
 class RebalancedRun : public SnapshotRun {
  protected:
   RebalancedRun() {
@@ -125,7 +125,7 @@ class RebalancedRun : public SnapshotRun {
     rank.embedding = rank.block = rank.head = layer;
     rank.head.loss = kLayer;
     options_.train.imitation = Imitation{.ranks = {rank, rank}};
-    options_.train.imitation->ranks[1].speed = 0.25;
+    options_.train.imitation->ranks[1].speed = 0.1;
     options_.train.plan = plan_from_borders({{0, 6}, {0, 6}}, {8, 8});
   }
   /// Steps at which something of that kind was recorded.
