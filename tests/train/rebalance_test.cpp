@@ -170,6 +170,7 @@ TEST_F(RebalancedRun, MovesTheWorkOnceThroughMemoryOrDiskAndChangesNoBit) {
 
 TEST_F(RebalancedRun, WhereTheStateCanBeStoredNowhereThePlanStays) {
   options_.train.snapshot_every = 0;
+  options_.train.recipe.steps = 30;
   options_.on_file = [this](int, std::string_view, const std::string& path) {
     if (path.find("/ckpt/") != std::string::npos && steps_of("finished").empty())
       throw StorageError(path + ": no space left");
