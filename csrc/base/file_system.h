@@ -26,6 +26,11 @@ class ReadableFile {
   virtual int64_t size() const = 0;
   /// Reads exactly bytes at offset, or throws StorageError.
   virtual void read_at(int64_t offset, void* data, int64_t bytes) const = 0;
+  /// A hint: these bytes are read next, as far as there are so many. Does nothing to their content.
+  virtual void will_read(int64_t offset, int64_t bytes) const {
+    (void)offset;
+    (void)bytes;
+  }
 };
 
 /// The file system as a seam: everything that must survive a fault goes through it, so that tests

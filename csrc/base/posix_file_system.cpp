@@ -124,6 +124,9 @@ class PosixReadable : public ReadableFile {
       bytes -= n;
     }
   }
+  void will_read(int64_t offset, int64_t bytes) const override {
+    ::posix_fadvise(fd_.get(), offset, bytes, POSIX_FADV_WILLNEED);
+  }
 
  private:
   std::string path_;

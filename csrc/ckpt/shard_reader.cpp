@@ -21,6 +21,9 @@ void ShardReader::load_chunk(int64_t chunk, const std::string& tensor) const {
   const int64_t begin = chunk * kDigestChunk;
   const int64_t bytes = std::min(kDigestChunk, shard_.bytes - begin);
   chunk_.resize(static_cast<size_t>(bytes));
+  // On their way while this one is digested and copied.
+  constexpr int64_t kChunksAhead = 4;
+  file_->will_read(begin, (1 + kChunksAhead) * kDigestChunk);
   file_->read_at(begin, chunk_.data(), bytes);
   if (xxh3_64(chunk_.data(), chunk_.size()) != shard_.chunk_xxh3.at(static_cast<size_t>(chunk)))
     throw FormatError(path_, begin,
