@@ -46,8 +46,8 @@ class Nodes : public ProgramRun {
     return until(program, [&] { return newest_step() >= until_step; });
   }
   void set_link(pid_t nodes, int node, const std::string& to) {
-    run("ip -n kente-" + std::to_string(nodes) + "-" + std::to_string(node) + " link set eth0 " +
-        to);
+    run("nsenter --net=/run/netns/kente-" + std::to_string(nodes) + "-" + std::to_string(node) +
+        " ip link set eth0 " + to);
   }
   /// What a node had, on disk and in memory, is gone.
   void lose_storage(int node) {
