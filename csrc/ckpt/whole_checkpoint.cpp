@@ -25,6 +25,7 @@ std::vector<WholeCheckpoint::Tensor> tensors_of(const CheckpointManifest& manife
       tensors.emplace(tensor.name, tensor);
     }
   std::vector<WholeCheckpoint::Tensor> all;
+  all.reserve(tensors.size());
   for (auto& [name, tensor] : tensors) all.push_back(std::move(tensor));
   return all;
 }
