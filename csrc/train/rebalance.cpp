@@ -29,7 +29,8 @@ std::optional<std::string> Rebalance::stretch(const Plan& plan, const Stretch& m
     }
   }
   if (!measured.off) in_a_row_ = 0;
-  if (measured.off && !looking_) look(plan, measured.corrected);
+  // A change that is wanted already stays as it is until it is taken or dropped.
+  if (measured.off && !looking_ && !wanted_) look(plan, measured.corrected);
   return verdict;
 }
 

@@ -71,6 +71,14 @@ TEST_F(RebalanceTest, TakesWorkFromASlowRankAndGivesItBack) {
   EXPECT_EQ(share(1), 8);
 }
 
+TEST_F(RebalanceTest, AStretchThatEndsBeforeAWantedChangeIsTakenLeavesItAsItIs) {
+  EXPECT_FALSE(stretch(1, 0.25));
+  ASSERT_TRUE(stretch(1, 0.25));
+  ASSERT_TRUE(stretch(1, 0.5)) << "between the vote and the change";
+  change();
+  EXPECT_GE(share(0), 12);
+}
+
 TEST_F(RebalanceTest, NoiseOfTenPercentMovesNothing) {
   const auto noisy = [](uint64_t draw) {
     return 1 + 0.1 * (2 * random_uniform(1, RngUse::kImitation, 7, draw) - 1);
