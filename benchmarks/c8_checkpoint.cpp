@@ -30,8 +30,6 @@ namespace {
 constexpr int64_t kTensors = 96, kElements = 4 << 20;  // of 4 bytes: 1.5 GiB
 constexpr int kStepsBefore = 12, kProducts = 16;
 
-double now_seconds() { return static_cast<double>(now_ns()) * 1e-9; }
-
 /// A step of a training that only computes.
 double step(const at::Tensor& a, const at::Tensor& b) {
   const double begin = now_seconds();

@@ -11,6 +11,8 @@
 #include "csrc/base/errors.h"
 #include "csrc/ckpt/checkpoint.h"
 #include "launch/ckpt_tools.h"
+#include "launch/command_line.h"
+#include "launch/program.h"
 
 namespace kente {
 namespace {
@@ -182,13 +184,7 @@ int run(int argc, char** argv) {
   rm->add_option("RUN", options.run, "the run's directory")->required();
   rm->add_option("--step", options.steps, "a step to remove; repeatable")->required();
   rm->add_flag("--even-the-last", options.even_the_last, "even if no sound one stays");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::Success& help) {
-    return app.exit(help);
-  } catch (const CLI::ParseError& wrong) {
-    throw UsageError(std::string(wrong.what()) + "; see `kente ckpt --help`");
-  }
+  if (const std::optional<int> helped = parse_words(app, "kente ckpt", argc, argv)) return *helped;
   const auto files = posix_file_system();
   ExitStatus status = ExitStatus::kDone;
   if (ls->parsed()) status = list(*files, options);
@@ -203,10 +199,5 @@ int run(int argc, char** argv) {
 }  // namespace kente
 
 int main(int argc, char** argv) {
-  try {
-    return kente::run(argc, argv);
-  } catch (const std::exception& failure) {
-    std::fprintf(stderr, "kente ckpt: %s\n", failure.what());
-    return static_cast<int>(kente::exit_status(failure));
-  }
+  return kente::program_main("kente ckpt", kente::run, argc, argv);
 }

@@ -5,11 +5,6 @@
 #include "csrc/base/clock.h"
 
 namespace kente {
-namespace {
-
-double now_seconds() { return static_cast<double>(now_ns()) * 1e-9; }
-
-}  // namespace
 
 std::vector<std::string> HostWatch::after_failure(int rank, const LaunchSignals& signals,
                                                   int& orders) {

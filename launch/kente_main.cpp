@@ -12,6 +12,7 @@
 
 #include "csrc/base/errors.h"
 #include "launch/front_end.h"
+#include "launch/program.h"
 
 namespace kente {
 namespace {
@@ -50,11 +51,4 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace kente
 
-int main(int argc, char** argv) {
-  try {
-    return kente::run(argc, argv);
-  } catch (const std::exception& failure) {
-    std::fprintf(stderr, "kente: %s\n", failure.what());
-    return static_cast<int>(kente::exit_status(failure));
-  }
-}
+int main(int argc, char** argv) { return kente::program_main("kente", kente::run, argc, argv); }

@@ -13,6 +13,7 @@
 #include "csrc/base/errors.h"
 #include "csrc/ckpt/snapshot.h"
 #include "csrc/config/parse.h"
+#include "launch/program.h"
 #include "launch/supervisor.h"
 
 namespace kente {
@@ -157,10 +158,5 @@ int run(int argc, char** argv) {
 }  // namespace kente
 
 int main(int argc, char** argv) {
-  try {
-    return kente::run(argc, argv);
-  } catch (const std::exception& failure) {
-    std::fprintf(stderr, "kente launch: %s\n", failure.what());
-    return static_cast<int>(kente::exit_status(failure));
-  }
+  return kente::program_main("kente launch", kente::run, argc, argv);
 }

@@ -16,6 +16,8 @@
 #include "csrc/data/ledger.h"
 #include "csrc/data/loader.h"
 #include "csrc/report/run_record.h"
+#include "launch/command_line.h"
+#include "launch/program.h"
 
 namespace kente {
 namespace {
@@ -192,13 +194,8 @@ int run(int argc, char** argv) {
   app.add_option("--data", options.data, "where the recipe's sources are: counts by source");
   app.add_option("--step", options.step, "every sample of this step: source, epoch, window");
   app.add_flag("--json", options.json, "for scripts");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::Success& help) {
-    return app.exit(help);
-  } catch (const CLI::ParseError& wrong) {
-    throw UsageError(std::string(wrong.what()) + "; see `kente data ledger --help`");
-  }
+  if (const std::optional<int> helped = parse_words(app, "kente data ledger", argc, argv))
+    return *helped;
   return static_cast<int>(show(options));
 }
 
@@ -206,10 +203,5 @@ int run(int argc, char** argv) {
 }  // namespace kente
 
 int main(int argc, char** argv) {
-  try {
-    return kente::run(argc, argv);
-  } catch (const std::exception& failure) {
-    std::fprintf(stderr, "kente data ledger: %s\n", failure.what());
-    return static_cast<int>(kente::exit_status(failure));
-  }
+  return kente::program_main("kente data ledger", kente::run, argc, argv);
 }

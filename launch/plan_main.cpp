@@ -13,7 +13,9 @@
 #include "csrc/plan/plan_words.h"
 #include "csrc/plan/planner.h"
 #include "csrc/plan/what_if.h"
+#include "launch/command_line.h"
 #include "launch/plan_pictures.h"
+#include "launch/program.h"
 
 namespace kente {
 namespace {
@@ -171,13 +173,7 @@ int run(int argc, char** argv) {
       "kente plan");
   Flags flags;
   add_flags(app, flags);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::Success& help) {
-    return app.exit(help);
-  } catch (const CLI::ParseError& wrong) {
-    throw UsageError(std::string(wrong.what()) + "; see `kente plan --help`");
-  }
+  if (const std::optional<int> helped = parse_words(app, "kente plan", argc, argv)) return *helped;
   return static_cast<int>(plan(flags));
 }
 
@@ -185,10 +181,5 @@ int run(int argc, char** argv) {
 }  // namespace kente
 
 int main(int argc, char** argv) {
-  try {
-    return kente::run(argc, argv);
-  } catch (const std::exception& failure) {
-    std::fprintf(stderr, "kente plan: %s\n", failure.what());
-    return static_cast<int>(kente::exit_status(failure));
-  }
+  return kente::program_main("kente plan", kente::run, argc, argv);
 }

@@ -6,6 +6,8 @@
 #include "csrc/base/errors.h"
 #include "csrc/base/file_system.h"
 #include "csrc/report/run_record.h"
+#include "launch/command_line.h"
+#include "launch/program.h"
 
 namespace kente {
 namespace {
@@ -17,13 +19,8 @@ int run(int argc, char** argv) {
   bool json = false;
   app.add_option("RUN", directory, "the run's directory")->required();
   app.add_flag("--json", json, "print the headline numbers as JSON instead of text");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::Success& help) {
-    return app.exit(help);
-  } catch (const CLI::ParseError& wrong) {
-    throw UsageError(std::string(wrong.what()) + "; see `kente report --help`");
-  }
+  if (const std::optional<int> helped = parse_words(app, "kente report", argc, argv))
+    return *helped;
   const auto files = posix_file_system();
   const RunRecord record = read_run(*files, directory);
   const std::string page = directory + "/report.html";
@@ -39,10 +36,5 @@ int run(int argc, char** argv) {
 }  // namespace kente
 
 int main(int argc, char** argv) {
-  try {
-    return kente::run(argc, argv);
-  } catch (const std::exception& failure) {
-    std::fprintf(stderr, "kente report: %s\n", failure.what());
-    return static_cast<int>(kente::exit_status(failure));
-  }
+  return kente::program_main("kente report", kente::run, argc, argv);
 }

@@ -20,7 +20,9 @@
 #include "csrc/report/number_text.h"
 #include "csrc/report/run_record.h"
 #include "csrc/report/terminal.h"
+#include "launch/command_line.h"
 #include "launch/launch_resources.h"
+#include "launch/program.h"
 
 namespace kente {
 namespace {
@@ -181,13 +183,8 @@ int run(int argc, char** argv) {
   logs->add_option("-n,--lines", lines, "how many of the newest")->capture_default_str();
   logs->add_flag("-f,--follow", follow, "and go on with what is written, until Ctrl-C");
   app.footer("Exit status: 0 done, 2 wrong arguments, 4 a file could not be read.");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::Success& help) {
-    return app.exit(help);
-  } catch (const CLI::ParseError& wrong) {
-    throw UsageError(std::string(wrong.what()) + "; see `kente status --help`");
-  }
+  if (const std::optional<int> helped = parse_words(app, "kente status", argc, argv))
+    return *helped;
   if (logs->parsed()) {
     Logs of_run(directory, rank);
     of_run.print(lines);
@@ -206,11 +203,4 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace kente
 
-int main(int argc, char** argv) {
-  try {
-    return kente::run(argc, argv);
-  } catch (const std::exception& failure) {
-    std::fprintf(stderr, "kente: %s\n", failure.what());
-    return static_cast<int>(kente::exit_status(failure));
-  }
-}
+int main(int argc, char** argv) { return kente::program_main("kente", kente::run, argc, argv); }

@@ -33,8 +33,6 @@ constexpr double kDumpSeconds = 4;
 constexpr double kEndSeconds = 10;    // for SIGKILL to work everywhere
 constexpr double kLeaveSeconds = 10;  // for mpirun to end after its ranks
 
-double now_seconds() { return static_cast<double>(now_ns()) * 1e-9; }
-
 std::string random_token() {
   std::random_device device;
   std::string token;

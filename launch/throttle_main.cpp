@@ -25,6 +25,7 @@
 
 #include "csrc/base/clock.h"
 #include "csrc/base/errors.h"
+#include "launch/program.h"
 
 namespace kente {
 namespace {
@@ -249,10 +250,5 @@ int run(int argc, char** argv) {
 }  // namespace kente
 
 int main(int argc, char** argv) {
-  try {
-    return kente::run(argc, argv);
-  } catch (const std::exception& failure) {
-    std::fprintf(stderr, "kente throttle: %s\n", failure.what());
-    return static_cast<int>(kente::exit_status(failure));
-  }
+  return kente::program_main("kente throttle", kente::run, argc, argv);
 }

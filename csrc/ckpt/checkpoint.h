@@ -152,8 +152,8 @@ class ShardReader {
   mutable int64_t chunk_index_ = -1;
 };
 
-/// Called with the bytes verified so far and those to verify in all.
-using VerifyProgress = std::function<void(int64_t done, int64_t total)>;
+/// Called with the bytes done so far and those to do in all.
+using ByteProgress = std::function<void(int64_t done, int64_t total)>;
 
 /// Everything read and verified, one message per problem: sizes, SHA-256, chunk digests, the
 /// safetensors header against the manifest. Shards that other nodes hold are listed in elsewhere.
@@ -163,6 +163,6 @@ struct VerifyReport {
   std::vector<std::string> elsewhere;
 };
 VerifyReport verify_checkpoint(FileSystem& files, const std::string& directory,
-                               const StepInventory& step, const VerifyProgress& progress = {});
+                               const StepInventory& step, const ByteProgress& progress = {});
 
 }  // namespace kente

@@ -3,7 +3,6 @@
 #include <cstring>
 #include <limits>
 
-#include "csrc/base/errors.h"
 #include "csrc/ckpt/whole_checkpoint.h"
 
 namespace kente {
@@ -34,7 +33,7 @@ TensorDifference difference(const Tensor& tensor, const std::vector<char>& a,
 }  // namespace
 
 std::vector<TensorDifference> compare(WholeCheckpoint& a, WholeCheckpoint& b,
-                                      const CkptProgress& progress) {
+                                      const ByteProgress& progress) {
   std::vector<TensorDifference> found;
   std::map<std::string, const Tensor*> others;
   for (const Tensor& tensor : b.tensors()) others[tensor.name] = &tensor;
@@ -63,43 +62,6 @@ std::vector<TensorDifference> compare(WholeCheckpoint& a, WholeCheckpoint& b,
   std::sort(found.begin(), found.end(),
             [](const TensorDifference& x, const TensorDifference& y) { return x.name < y.name; });
   return found;
-}
-
-CheckpointManifest reshard(WholeCheckpoint& from, FileSystem& files, const std::string& directory,
-                           int64_t shards, const CkptProgress& progress) {
-  KENTE_CHECK(shards >= 1, "a checkpoint has at least one shard");
-  const std::string id = "reshard-" + std::to_string(from.step());
-  files.make_directories(directory);
-  remove_leftovers(files, directory);
-  CheckpointManifest manifest = from.manifest();
-  manifest.shards.clear();
-  manifest.version = CheckpointManifest().version;
-  const int64_t total = from.bytes();
-  size_t next = 0;
-  for (int64_t shard = 0, done = 0; shard < shards; ++shard) {
-    std::vector<std::vector<char>> storage;
-    std::vector<NamedTensor> tensors;
-    // The last one takes what is left.
-    while (next < from.tensors().size() &&
-           (shard + 1 == shards || done * shards < total * (shard + 1))) {
-      const Tensor& tensor = from.tensors()[next++];
-      storage.emplace_back(static_cast<size_t>(tensor.bytes));
-      from.read(tensor, storage.back().data());
-      tensors.push_back({.name = tensor.name,
-                         .shape = tensor.shape,
-                         .data = {.data = storage.back().data(),
-                                  .count = tensor.bytes / size_of(tensor.dtype),
-                                  .dtype = tensor.dtype}});
-      done += tensor.bytes;
-    }
-    char file[40];
-    std::snprintf(file, sizeof file, "rank-%04lld.safetensors", static_cast<long long>(shard));
-    manifest.add(write_shard(files, directory, id, file, tensors));
-    if (progress) progress(done, total);
-  }
-  write_manifest(files, directory, id, manifest);
-  commit(files, directory, id, from.step());
-  return manifest;
 }
 
 }  // namespace kente

@@ -21,9 +21,6 @@ void ShardReader::load_chunk(int64_t chunk, const std::string& tensor) const {
   const int64_t begin = chunk * kDigestChunk;
   const int64_t bytes = std::min(kDigestChunk, shard_.bytes - begin);
   chunk_.resize(static_cast<size_t>(bytes));
-  // On their way while this one is digested and copied.
-  constexpr int64_t kChunksAhead = 4;
-  file_->will_read(begin, (1 + kChunksAhead) * kDigestChunk);
   file_->read_at(begin, chunk_.data(), bytes);
   if (xxh3_64(chunk_.data(), chunk_.size()) != shard_.chunk_xxh3.at(static_cast<size_t>(chunk)))
     throw FormatError(path_, begin,
@@ -45,6 +42,8 @@ void ShardReader::read_part(const StoredTensor& tensor, int64_t first, int64_t b
               path_ + ": a part beyond tensor " + tensor.name);
   char* to = static_cast<char*>(out);
   const int64_t end = tensor.offset + first + bytes;
+  // Later chunks are on their way while the first is digested and copied; nothing else is read.
+  file_->will_read(tensor.offset + first, bytes);
   for (int64_t at = tensor.offset + first; at < end;) {
     const int64_t chunk = at / kDigestChunk;
     load_chunk(chunk, tensor.name);

@@ -75,7 +75,7 @@ bool contains(const std::vector<std::string>& names, const std::string& name) {
 }  // namespace
 
 VerifyReport verify_checkpoint(FileSystem& files, const std::string& directory,
-                               const StepInventory& step, const VerifyProgress& progress) {
+                               const StepInventory& step, const ByteProgress& progress) {
   VerifyReport report;
   if (!step.problem.empty()) {
     report.problems.push_back(step.problem);

@@ -1,9 +1,9 @@
 #include "csrc/ckpt/whole_checkpoint.h"
 
 #include <algorithm>
-#include <set>
 
 #include "csrc/base/errors.h"
+#include "csrc/ckpt/safetensors.h"
 
 namespace kente {
 namespace {
@@ -18,9 +18,8 @@ std::vector<WholeCheckpoint::Tensor> tensors_of(const CheckpointManifest& manife
       if (stored.piece_of) {
         tensor.name = stored.piece_of->name;
         tensor.shape = stored.piece_of->shape;
-        int64_t elements = 1;
-        for (const int64_t size : tensor.shape) elements *= size;
-        tensor.bytes = elements * size_of(stored.dtype);
+        // The manifest's parser refuses one that has no such number.
+        tensor.bytes = checked_bytes(tensor.shape, stored.dtype).value();
       }
       tensors.emplace(tensor.name, tensor);
     }

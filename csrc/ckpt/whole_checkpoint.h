@@ -55,16 +55,13 @@ struct TensorDifference {
   double largest = 0;  // |a - b|; infinite where one is not finite and the other differs
 };
 
-/// Called with the bytes done so far and those to do in all.
-using CkptProgress = std::function<void(int64_t done, int64_t total)>;
-
 /// The tensors that differ, by name; bits decide, so that equal is equal in every bit.
 std::vector<TensorDifference> compare(WholeCheckpoint& a, WholeCheckpoint& b,
-                                      const CkptProgress& progress = {});
+                                      const ByteProgress& progress = {});
 
 /// Writes the checkpoint anew into directory, whole, as so many shards of about the same size, and
 /// commits it. Needs memory for one shard. Throws StorageError.
 CheckpointManifest reshard(WholeCheckpoint& from, FileSystem& files, const std::string& directory,
-                           int64_t shards, const CkptProgress& progress = {});
+                           int64_t shards, const ByteProgress& progress = {});
 
 }  // namespace kente

@@ -26,11 +26,7 @@ class Launch : public ProgramRun {
   std::string launch(const std::string& run, const std::string& more) {
     return "exec " + kente("launch", run, "--checkpoint-every 5 " + more);
   }
-  std::string events(const std::string& run) {
-    std::ostringstream text;
-    text << std::ifstream(directory_ / run + "/events.jsonl").rdbuf();
-    return text.str();
-  }
+  std::string events(const std::string& run) { return read(run + "/events.jsonl"); }
   /// How often an event of this kind was recorded.
   int count(const std::string& run, const std::string& kind) {
     int found = 0;
@@ -38,15 +34,6 @@ class Launch : public ProgramRun {
     for (size_t at = all.find(wanted); at != std::string::npos; at = all.find(wanted, at + 1))
       ++found;
     return found;
-  }
-  /// False when the program ended or the time was over before.
-  static bool until(Process& program, const std::function<bool()>& is_true) {
-    const Deadline deadline = Deadline::after_seconds(kLimit);
-    while (!is_true()) {
-      if (deadline.passed() || !program.running()) return false;
-      ::poll(nullptr, 0, 2);
-    }
-    return true;
   }
   bool reaches(Process& program, const std::string& run, int64_t step) {
     return until(program, [&] { return losses(run).contains(step); });

@@ -19,20 +19,7 @@ class Nodes : public ProgramRun {
   Nodes() { ::setenv("KENTE_SHM_DIRECTORY", shm_.c_str(), 1); }
   ~Nodes() override { ::unsetenv("KENTE_SHM_DIRECTORY"); }
   /// What the supervisor noted; it runs on neither node.
-  std::string events() const {
-    std::ostringstream text;
-    text << std::ifstream(directory_ / "run/events.jsonl").rdbuf();
-    return text.str();
-  }
-  /// False when the program ended or the time was over before.
-  static bool until(Process& program, const std::function<bool()>& is_true) {
-    const Deadline deadline = Deadline::after_seconds(kLimit);
-    while (!is_true()) {
-      if (deadline.passed() || !program.running()) return false;
-      ::poll(nullptr, 0, 5);
-    }
-    return true;
-  }
+  std::string events() const { return read("run/events.jsonl"); }
   bool says(Process& program, const std::string& text) {
     return until(program, [&] { return events().find(text) != std::string::npos; });
   }
@@ -84,11 +71,9 @@ TEST_F(Nodes, OneThatIsLostWithAllItHadIsDoneWithoutAndComesBack) {
   const CommandResult result = program.wait(kLimit);
   EXPECT_EQ(result.status, 0) << result.output;
   EXPECT_NE(events().rfind("of 4 ranks"), events().find("of 4 ranks")) << "it took part again";
-  std::ostringstream trained;
-  trained << std::ifstream(directory_ / "run.node-0/events.jsonl").rdbuf();
-  EXPECT_NE(trained.str().find("on 2 ranks, 1 replicas, from the snapshot in memory"),
-            std::string::npos)
-      << trained.str();
+  const std::string trained = read("run.node-0/events.jsonl");
+  EXPECT_NE(trained.find("on 2 ranks, 1 replicas, from the snapshot in memory"), std::string::npos)
+      << trained;
 
   run(train("alone", "--plan even"));
   EXPECT_EQ(losses("run.node-0"), losses("alone")) << "no step was lost with the node";

@@ -9,14 +9,7 @@ namespace kente {
 namespace {
 
 /// launch/slurm_job under a real Slurm: tests/launch/slurm_cluster.sh.
-class Slurm : public ProgramRun {
- protected:
-  std::string read(const std::string& name) const {
-    std::ostringstream text;
-    text << std::ifstream(directory_ / name).rdbuf();
-    return text.str();
-  }
-};
+class Slurm : public ProgramRun {};
 
 TEST_F(Slurm, AJobIsToldBeforeItsLimitQueuedAgainAndEndsWithTheUndisturbedBits) {
   ASSERT_EQ(::geteuid(), 0u) << "Slurm's node daemon needs root";

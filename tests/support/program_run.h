@@ -1,12 +1,15 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <poll.h>
 
 #include <fstream>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "csrc/base/clock.h"
 #include "csrc/config/parse.h"
 #include "tests/support/processes.h"
 #include "tests/support/small_recipes.h"
@@ -34,6 +37,20 @@ class ProgramRun : public testing::Test {
 
   void write(const std::string& name, const std::string& text) {
     std::ofstream(directory_ / name) << text;
+  }
+  /// A file that is not there yet is empty.
+  std::string read(const std::string& name) const {
+    std::ifstream file(directory_ / name, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  }
+  /// False when the program ended or the time was over before.
+  static bool until(Process& program, const std::function<bool()>& is_true) {
+    const Deadline deadline = Deadline::after_seconds(kLimit);
+    while (!is_true()) {
+      if (deadline.passed() || !program.running()) return false;
+      ::poll(nullptr, 0, 2);
+    }
+    return true;
   }
   /// "kente COMMAND ...": the recipe, its data and the run's directory are added.
   std::string kente(const std::string& command, const std::string& run,
