@@ -21,6 +21,16 @@ JUNIT = """<?xml version="1.0" encoding="UTF-8"?>
 </testsuite>
 """
 
+CASES = """<?xml version="1.0" encoding="UTF-8"?>
+<testsuites tests="3" failures="1" skipped="1"><testsuite name="Sum">
+  <testcase name="IsRight" status="run" result="completed" classname="Sum"/>
+  <testcase name="IsWrong" status="run" result="completed" classname="Sum">
+    <failure message="b.cpp:7&#10;Expected 1&#10;  got 2">x</failure></testcase>
+  <testcase name="Waits" status="run" result="skipped" classname="Sum">
+    <skipped message="b.cpp:9&#10;no such device&#10;"/></testcase>
+</testsuite></testsuites>
+"""
+
 
 def count(*paths):
     done = subprocess.run([sys.executable, TOOL, *paths], capture_output=True, text=True, check=True)
@@ -46,9 +56,27 @@ class TestCounts(unittest.TestCase):
         self.path.write_text(JUNIT[:200])
         self.assertEqual(count(self.path)[0], "0 1 0")
 
-    def test_several_files_are_added_up(self):
+    def test_the_cases_of_a_program_are_counted(self):
         self.path.write_text(JUNIT)
-        self.assertEqual(count(self.path, self.path)[0], "4 4 4")
+        (self.path.parent / "A.Passes.xml").write_text(CASES)
+        counts, said = count(self.path, self.path.parent)
+        self.assertEqual(counts, "2 3 3")
+        self.assertIn("failed: Sum.IsWrong: b.cpp:7 Expected 1", said)
+        self.assertIn("skipped: Sum.Waits: no such device", said)
+
+    def test_a_program_that_ends_badly_after_good_cases_is_a_failure_more(self):
+        self.path.write_text(JUNIT)
+        (self.path.parent / "A.Fails.xml").write_text(CASES.replace("<failure", "<x").replace("</failure", "</x"))
+        counts, said = count(self.path, self.path.parent)
+        self.assertEqual(counts, "4 2 3")
+        self.assertIn("failed: A.Fails: a.cpp:3: Failure", said)
+
+    def test_torn_cases_are_a_failure(self):
+        self.path.write_text(JUNIT)
+        (self.path.parent / "A.Passes.xml").write_text(CASES[:80])
+        counts, said = count(self.path, self.path.parent)
+        self.assertEqual(counts, "1 3 2")
+        self.assertIn("A.Passes.xml is torn", said)
 
 
 if __name__ == "__main__":
