@@ -36,15 +36,17 @@ class Nodes : public ProgramRun {
     run("nsenter --net=/run/netns/kente-" + std::to_string(nodes) + "-" + std::to_string(node) +
         " ip link set eth0 " + to);
   }
-  /// What a node had, on disk and in memory, is gone.
+  /// What a node had, on disk and in memory, is gone. Its ranks may still be at work on it, so it
+  /// is taken out of their sight first.
   void lose_storage(int node) {
     for (const std::string& of_all : {directory_ / "run", shm_})
       for (const auto& entry :
            std::filesystem::directory_iterator(of_all + ".node-" + std::to_string(node)))
-        std::filesystem::remove_all(entry.path());
+        std::filesystem::rename(entry.path(), directory_ / ("lost-" + std::to_string(lost_++)));
   }
 
   const std::string shm_ = directory_ / "shm";
+  int lost_ = 0;
 };
 
 TEST_F(Nodes, OneThatIsLostWithAllItHadIsDoneWithoutAndComesBack) {
