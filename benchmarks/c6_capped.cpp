@@ -4,7 +4,7 @@
 //   mpirun -n 1 build/cpu/bin/c6_capped : -n 1 build/cpu/bin/kente throttle --cpu 50 --
 //       build/cpu/bin/c6_capped
 //
-// 6.9M GPT-2 shape, fp32, 32 grains of 128 tokens a step. Round after round: each rank trains the
+// 6.9M GPT-2 shape, fp32, 64 grains of 128 tokens a step. Round after round: each rank trains the
 // whole model alone while the other waits, both do by the plan made from the measured
 // profile, both do with equal shares. The machine's own speed drifts by several per cent in a
 // minute; it drifts for all four alike.

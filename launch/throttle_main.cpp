@@ -176,8 +176,9 @@ class DutyCycle {
   /// Until the child has ended; its wait status. set: signals to take, SIGCHLD among them.
   int run(const sigset_t& set) {
     int status = 0;
-    int64_t begin = now_ns();
-    int64_t owed = 0;  // ran longer than its share
+    int64_t begin = now_ns();      // of this period
+    int64_t continued_at = begin;  // in it
+    int64_t owed = 0;              // to the command: its share less what it ran
     bool going = true;
     int64_t edge = always_ ? INT64_MAX : begin + run_ns_;
     while (true) {
@@ -187,15 +188,16 @@ class DutyCycle {
       if (now_ns() < edge) continue;
       going = !going;
       ::kill(-child_, going ? SIGCONT : SIGSTOP);
+      const int64_t now = now_ns();
+      // Other programs want this core: signals come late. What one period had too much or too
+      // little the next ones make good, up to a period.
       if (going) {
         // Absolute: waking late makes no period longer. A stall of whole periods is left behind.
-        begin += period_ns_ * std::max<int64_t>(1, (now_ns() - begin) / period_ns_);
-        const int64_t runs = std::max<int64_t>(run_ns_ / 8, run_ns_ - owed);
-        owed -= run_ns_ - runs;
-        edge = begin + runs;
+        begin += period_ns_ * std::max<int64_t>(1, (now - begin) / period_ns_);
+        continued_at = now;
+        edge = now + std::clamp(run_ns_ + owed, run_ns_ / 8, (run_ns_ + period_ns_) / 2);
       } else {
-        // Stopped late, because other programs wanted this core: the command pays it back.
-        owed += std::max<int64_t>(0, now_ns() - edge);
+        owed = std::clamp(owed + run_ns_ - (now - continued_at), -period_ns_, period_ns_);
         edge = begin + period_ns_;
       }
     }
