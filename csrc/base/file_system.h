@@ -26,6 +26,11 @@ class ReadableFile {
   virtual int64_t size() const = 0;
   /// Reads exactly bytes at offset, or throws StorageError.
   virtual void read_at(int64_t offset, void* data, int64_t bytes) const = 0;
+  /// The same, past the page cache where the file system can and data, offset and bytes are
+  /// multiples of a page: what was just written may be in the cache alone.
+  virtual void read_from_medium(int64_t offset, void* data, int64_t bytes) const {
+    read_at(offset, data, bytes);
+  }
   /// A hint: these bytes are read next, as far as there are so many. Does nothing to their content.
   virtual void will_read(int64_t offset, int64_t bytes) const {
     (void)offset;

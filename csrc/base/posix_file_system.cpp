@@ -106,9 +106,18 @@ class PosixReadable : public ReadableFile {
 
   int64_t size() const override { return size_; }
   void read_at(int64_t offset, void* data, int64_t bytes) const override {
+    read(offset, data, bytes, false);
+  }
+  void read_from_medium(int64_t offset, void* data, int64_t bytes) const override {
+    read(offset, data, bytes, direct_ && is_large_and_aligned(data, offset, bytes));
+  }
+  void will_read(int64_t offset, int64_t bytes) const override {
+    ::posix_fadvise(fd_.get(), offset, bytes, POSIX_FADV_WILLNEED);
+  }
+
+ private:
+  void read(int64_t offset, void* data, int64_t bytes, bool direct) const {
     char* at = static_cast<char*>(data);
-    // From the medium: what was just written may be in the cache alone.
-    bool direct = direct_ && is_large_and_aligned(data, offset, bytes);
     while (bytes > 0) {
       const ssize_t n =
           ::pread(direct ? direct_.get() : fd_.get(), at, static_cast<size_t>(bytes), offset);
@@ -124,11 +133,7 @@ class PosixReadable : public ReadableFile {
       bytes -= n;
     }
   }
-  void will_read(int64_t offset, int64_t bytes) const override {
-    ::posix_fadvise(fd_.get(), offset, bytes, POSIX_FADV_WILLNEED);
-  }
 
- private:
   std::string path_;
   Fd fd_;
   Fd direct_;  // the same file, past the cache; none where the file system cannot

@@ -78,14 +78,17 @@ struct CheckpointManifest {
 /// remove_leftovers(). id must be equal for the ranks of a node, unique per attempt, and of
 /// letters, digits, '.', '_' and '-'.
 ///
-/// Writes one safetensors file, syncs it, reads it back and compares: a shard that is returned is
-/// on the medium as it was in memory. Uses 16 MiB besides the tensors. Throws StorageError: the
+/// Writes one safetensors file and syncs it; the digests are of what memory held, so read_back()
+/// tells whether the medium has it. Uses 16 MiB besides the tensors. Throws StorageError: the
 /// attempt is lost, older checkpoints are not. domain is left 0: the caller sets it. Ranks of a
 /// node may write at once.
 Shard write_shard(FileSystem& files, const std::string& directory, const std::string& id,
                   const std::string& file, const std::vector<NamedTensor>& tensors);
-/// As write_shard(), from a shard at path that may be damaged: every chunk's digest is checked on
-/// the way. Throws FormatError for a damaged one, StorageError for anything else.
+/// Reads a shard that was written to path, past the cache where that is possible. Throws
+/// StorageError when a byte is not what was written. Uses 24 MiB.
+void read_back(FileSystem& files, const std::string& path, const Shard& shard);
+/// As write_shard() and read_back(), from a shard at path that may be damaged: every chunk's digest
+/// is checked on the way. Throws FormatError for a damaged one, StorageError for anything else.
 void copy_shard(FileSystem& files, const std::string& path, const Shard& shard,
                 const std::string& directory, const std::string& id);
 /// Once per node, after every shard was written.
@@ -129,6 +132,14 @@ struct StepInventory {
 /// if its domain left another shard here, or if there is only one domain; else another node has it.
 std::vector<StepInventory> list_checkpoints(FileSystem& files, const std::string& directory);
 
+class ChunkReader;
+
+/// Bytes [first, first + bytes) of a stored tensor.
+struct TensorPart {
+  StoredTensor tensor;
+  int64_t first = 0, bytes = 0;
+};
+
 /// Reads tensors out of a shard; no byte is handed out before the digest of its chunk was checked.
 /// Keeps the last chunk (8 MiB), so reading in file order reads every byte once. One thread.
 class ShardReader {
@@ -136,6 +147,10 @@ class ShardReader {
   /// Throws StorageError when the file cannot be opened, FormatError when its size is not the
   /// manifest's.
   ShardReader(FileSystem& files, std::string path, Shard shard);
+  ~ShardReader();
+  /// These parts are read from now on, in file order: the next of them is on its way while one is
+  /// digested and copied. Takes 16 MiB.
+  void announce(const std::vector<TensorPart>& parts);
   /// out [tensor.bytes]. Throws FormatError naming file and tensor if a chunk is damaged; then out
   /// holds nothing that may be used.
   void read(const StoredTensor& tensor, void* out) const;
@@ -143,13 +158,9 @@ class ShardReader {
   void read_part(const StoredTensor& tensor, int64_t first, int64_t bytes, void* out) const;
 
  private:
-  void load_chunk(int64_t chunk, const std::string& tensor) const;
-
-  std::unique_ptr<ReadableFile> file_;
   std::string path_;
   Shard shard_;
-  mutable std::vector<char> chunk_;  // the bytes of chunk number chunk_index_, verified
-  mutable int64_t chunk_index_ = -1;
+  std::unique_ptr<ChunkReader> chunks_;
 };
 
 /// Called with the bytes done so far and those to do in all.

@@ -1,6 +1,7 @@
 #include <cstdio>
 
 #include "csrc/base/errors.h"
+#include "csrc/ckpt/paths.h"
 #include "csrc/ckpt/whole_checkpoint.h"
 
 namespace kente {
@@ -34,7 +35,9 @@ CheckpointManifest reshard(WholeCheckpoint& from, FileSystem& files, const std::
     }
     char file[40];
     std::snprintf(file, sizeof file, "rank-%04lld.safetensors", static_cast<long long>(shard));
-    manifest.add(write_shard(files, directory, id, file, tensors));
+    const Shard written = write_shard(files, directory, id, file, tensors);
+    read_back(files, temporary_directory(directory, id) + "/" + file, written);
+    manifest.add(written);
     if (progress) progress(done, total);
   }
   write_manifest(files, directory, id, manifest);

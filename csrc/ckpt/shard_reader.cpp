@@ -1,32 +1,34 @@
 #include <algorithm>
 #include <cstring>
+#include <set>
 
 #include "csrc/base/errors.h"
-#include "csrc/base/hash.h"
 #include "csrc/ckpt/checkpoint.h"
+#include "csrc/ckpt/chunk_reader.h"
 
 namespace kente {
 
 ShardReader::ShardReader(FileSystem& files, std::string path, Shard shard)
-    : file_(files.open(path)), path_(std::move(path)), shard_(std::move(shard)) {
-  if (file_->size() != shard_.bytes)
+    : path_(std::move(path)),
+      shard_(std::move(shard)),
+      chunks_(std::make_unique<ChunkReader>(files, path_, shard_, ChunkReader::From::kCache)) {
+  if (chunks_->file().size() != shard_.bytes)
     throw FormatError(path_, -1,
-                      std::to_string(file_->size()) + " bytes, the manifest says " +
+                      std::to_string(chunks_->file().size()) + " bytes, the manifest says " +
                           std::to_string(shard_.bytes) + ": use another copy or an older step");
 }
 
-void ShardReader::load_chunk(int64_t chunk, const std::string& tensor) const {
-  if (chunk == chunk_index_) return;
-  chunk_index_ = -1;
-  const int64_t begin = chunk * kDigestChunk;
-  const int64_t bytes = std::min(kDigestChunk, shard_.bytes - begin);
-  chunk_.resize(static_cast<size_t>(bytes));
-  file_->read_at(begin, chunk_.data(), bytes);
-  if (xxh3_64(chunk_.data(), chunk_.size()) != shard_.chunk_xxh3.at(static_cast<size_t>(chunk)))
-    throw FormatError(path_, begin,
-                      "tensor " + tensor + ": the chunk of " + std::to_string(bytes) +
-                          " bytes that holds it is damaged: use another copy or an older step");
-  chunk_index_ = chunk;
+ShardReader::~ShardReader() = default;
+
+void ShardReader::announce(const std::vector<TensorPart>& parts) {
+  std::set<int64_t> chunks;
+  for (const TensorPart& part : parts) {
+    if (part.bytes == 0) continue;
+    const int64_t begin = part.tensor.offset + part.first;
+    for (int64_t chunk = begin / kDigestChunk; chunk * kDigestChunk < begin + part.bytes; ++chunk)
+      chunks.insert(chunk);
+  }
+  chunks_->announce({chunks.begin(), chunks.end()});
 }
 
 void ShardReader::read(const StoredTensor& tensor, void* out) const {
@@ -42,13 +44,14 @@ void ShardReader::read_part(const StoredTensor& tensor, int64_t first, int64_t b
               path_ + ": a part beyond tensor " + tensor.name);
   char* to = static_cast<char*>(out);
   const int64_t end = tensor.offset + first + bytes;
-  // Later chunks are on their way while the first is digested and copied; nothing else is read.
-  file_->will_read(tensor.offset + first, bytes);
   for (int64_t at = tensor.offset + first; at < end;) {
-    const int64_t chunk = at / kDigestChunk;
-    load_chunk(chunk, tensor.name);
-    const int64_t part = std::min(end, (chunk + 1) * kDigestChunk) - at;
-    std::memcpy(to, chunk_.data() + (at - chunk * kDigestChunk), static_cast<size_t>(part));
+    const Chunk chunk = chunks_->chunk(at / kDigestChunk);
+    if (!chunk.intact)
+      throw FormatError(path_, chunk.begin,
+                        "tensor " + tensor.name + ": the chunk of " + std::to_string(chunk.bytes) +
+                            " bytes that holds it is damaged: use another copy or an older step");
+    const int64_t part = std::min(end, chunk.begin + chunk.bytes) - at;
+    std::memcpy(to, chunk.data + (at - chunk.begin), static_cast<size_t>(part));
     to += part;
     at += part;
   }

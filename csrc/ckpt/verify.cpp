@@ -3,6 +3,7 @@
 #include "csrc/base/errors.h"
 #include "csrc/base/hash.h"
 #include "csrc/ckpt/checkpoint.h"
+#include "csrc/ckpt/chunk_reader.h"
 #include "csrc/ckpt/safetensors.h"
 
 namespace kente {
@@ -48,20 +49,19 @@ void verify_header(const ReadableFile& file, const std::string& path, const Shar
 
 void verify_shard(FileSystem& files, const std::string& path, const Shard& shard,
                   VerifyReport& report, const std::function<void(int64_t)>& read) {
-  const auto file = files.open(path);
-  verify_header(*file, path, shard, report);
-  std::vector<char> buffer(static_cast<size_t>(std::min(kDigestChunk, shard.bytes)));
+  ChunkReader reader(files, path, shard, ChunkReader::From::kMedium);
+  verify_header(reader.file(), path, shard, report);
+  reader.announce_all();
   Sha256 hash;
-  for (size_t chunk = 0; chunk < shard.chunk_xxh3.size(); ++chunk) {
-    const int64_t begin = static_cast<int64_t>(chunk) * kDigestChunk;
-    const int64_t bytes = std::min(kDigestChunk, shard.bytes - begin);
-    file->read_at(begin, buffer.data(), bytes);
-    hash.update(buffer.data(), static_cast<size_t>(bytes));
-    if (xxh3_64(buffer.data(), static_cast<size_t>(bytes)) != shard.chunk_xxh3[chunk])
-      report.problems.push_back(
-          path + ": bytes " + std::to_string(begin) + " to " + std::to_string(begin + bytes - 1) +
-          " are damaged; tensors: " + tensors_in(shard, begin, begin + bytes));
-    read(bytes);
+  for (int64_t index = 0; index < reader.chunks(); ++index) {
+    const Chunk chunk = reader.chunk(index);
+    hash.update(chunk.data, static_cast<size_t>(chunk.bytes));
+    const int64_t end = chunk.begin + chunk.bytes;
+    if (!chunk.intact)
+      report.problems.push_back(path + ": bytes " + std::to_string(chunk.begin) + " to " +
+                                std::to_string(end - 1) +
+                                " are damaged; tensors: " + tensors_in(shard, chunk.begin, end));
+    read(chunk.bytes);
   }
   if (hash.finish() != shard.sha256) report.problems.push_back(path + ": SHA-256 differs");
   ++report.files;

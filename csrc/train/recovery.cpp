@@ -1,7 +1,6 @@
 #include "csrc/train/recovery.h"
 
 #include <algorithm>
-#include <array>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -9,96 +8,11 @@
 #include "csrc/base/errors.h"
 #include "csrc/ckpt/manifest.h"
 #include "csrc/ckpt/snapshot.h"
-#include "csrc/plan/shards.h"
 #include "csrc/train/gather.h"
-#include "csrc/train/transfer.h"
+#include "csrc/train/state_tensors.h"
 
 namespace kente {
 namespace {
-
-/// What a checkpoint holds of a parameter: its master weights and its two moments.
-enum class Kind { kMaster, kExpAvg, kExpAvgSq };
-
-/// One tensor of a checkpoint: what it is, and the elements of its group's flat buffer it covers.
-struct StateTensor {
-  Kind kind = Kind::kMaster;
-  const Bucket* bucket = nullptr;
-  int group = 0;
-  const ParamSpec* spec = nullptr;
-
-  std::string name() const {
-    constexpr std::array kPrefix = {"", "exp_avg.", "exp_avg_sq."};
-    return kPrefix[static_cast<size_t>(kind)] + spec->name;
-  }
-  ElementRange elements() const {
-    return {.begin = spec->offset, .end = spec->offset + spec->count};
-  }
-};
-
-/// The whole model's, in the one order in which all ranks go through them.
-std::vector<StateTensor> all_tensors(const Mesh& mesh, const Parameters& parameters,
-                                     bool with_optimizer) {
-  std::vector<StateTensor> tensors;
-  for (const Bucket& bucket : mesh.buckets)
-    for (const int group : bucket.groups)
-      for (const ParamSpec& spec : parameters.layout(group).params)
-        for (const Kind kind : {Kind::kMaster, Kind::kExpAvg, Kind::kExpAvgSq})
-          if (kind == Kind::kMaster || with_optimizer)
-            tensors.push_back({.kind = kind, .bucket = &bucket, .group = group, .spec = &spec});
-  return tensors;
-}
-
-/// This rank's place for an element of a tensor; it must hold that element.
-float* place_of(const StateTensor& tensor, int64_t element, const Parameters& parameters,
-                const AdamW* optimizer) {
-  const int group = tensor.group;
-  if (tensor.kind == Kind::kMaster) return parameters.master(group).data_ptr<float>() + element;
-  const at::Tensor moment =
-      tensor.kind == Kind::kExpAvg ? optimizer->exp_avg(group) : optimizer->exp_avg_sq(group);
-  return moment.data_ptr<float>() + (element - optimizer->shard(group).begin);
-}
-
-/// Elements of a tensor as a checkpoint stores them: a piece unless they are all of it.
-NamedTensor stored_tensor(const StateTensor& tensor, const ElementRange& elements, float* data) {
-  NamedTensor stored;
-  stored.name = tensor.name();
-  stored.shape = tensor.spec->shape;
-  stored.data = {.data = data, .count = elements.size(), .dtype = DType::kF32};
-  if (elements == tensor.elements()) return stored;
-  const int64_t first = elements.begin - tensor.elements().begin;
-  stored.piece_of = PieceOf{.name = stored.name, .shape = stored.shape, .first = first};
-  stored.name += "@" + std::to_string(first);
-  stored.shape = {elements.size()};
-  return stored;
-}
-
-/// Who needs which part of what a source holds: weights all holders, moments those whose shard it
-/// meets. own and domains are left to the caller.
-TensorMove move_of(const StateTensor& tensor, const TensorSource& source, int64_t group_size) {
-  const int64_t begin = tensor.elements().begin + source.first();
-  const ElementRange stored{.begin = begin, .end = begin + source.count()};
-  const std::vector<ElementRange> shards = optimizer_shards(*tensor.bucket, group_size);
-  TensorMove move;
-  move.bytes = source.tensor.bytes;
-  for (size_t holder = 0; holder < shards.size(); ++holder) {
-    const ElementRange needed =
-        tensor.kind == Kind::kMaster ? stored : intersect(stored, shards[holder]);
-    if (needed.size() > 0)
-      move.receivers.push_back({.rank = tensor.bucket->holders[holder],
-                                .first = (needed.begin - begin) * size_of(DType::kF32),
-                                .bytes = needed.size() * size_of(DType::kF32)});
-  }
-  return move;
-}
-
-/// The names and shapes for the whole model: what a checkpoint must hold.
-std::vector<WantedTensor> wanted_tensors(const Mesh& mesh, const Parameters& parameters,
-                                         bool with_optimizer) {
-  std::vector<WantedTensor> wanted;
-  for (const StateTensor& tensor : all_tensors(mesh, parameters, with_optimizer))
-    wanted.push_back({.name = tensor.name(), .dtype = DType::kF32, .shape = tensor.spec->shape});
-  return wanted;
-}
 
 /// Everybody's lines, by rank.
 std::vector<std::string> all_gather_lines(Communicator& world, const std::string& lines,
@@ -195,7 +109,7 @@ std::vector<NamedTensor> Recovery::own_tensors(const Parameters& parameters,
   for (const StateTensor& tensor : all_tensors(mesh_, parameters, true)) {
     if (!parameters.holds(tensor.group)) continue;
     ElementRange elements = tensor.elements();
-    if (mesh_.shard_optimizer && tensor.kind != Kind::kMaster) {
+    if (mesh_.shard_optimizer && tensor.kind != StateKind::kMaster) {
       elements = intersect(elements, optimizer.shard(tensor.group));
       if (elements.size() == 0) continue;
     } else {
@@ -327,27 +241,11 @@ std::string Recovery::path_of(const Source& source, const Shard& shard) const {
   return directory + "/" + (copy == copies.end() ? shard.file : copy->second);
 }
 
-std::vector<std::string> Recovery::fetch(const Source& from, const Parameters& parameters,
-                                         AdamW* optimizer) {
+std::vector<Recovery::Transfer> Recovery::transfers(const Source& from,
+                                                    const Parameters& parameters,
+                                                    AdamW* optimizer) const {
   const RestorePoint& point = *from.newest;
-  std::string damaged;  // lines "domain file"
-  std::map<size_t, std::unique_ptr<ShardReader>> readers;
-  const auto read = [&](const TensorSource& source, int64_t first, int64_t bytes, void* out) {
-    const Shard& shard = point.manifest.shards[source.shard];
-    try {
-      auto& reader = readers[source.shard];
-      if (!reader) reader = std::make_unique<ShardReader>(files_, path_of(from, shard), shard);
-      reader->read_part(source.tensor, first, bytes, out);
-      return true;
-    } catch (const Error& failure) {
-      if (exit_status(failure) == ExitStatus::kBug) throw;
-      log_.warn(failure.what());
-      damaged += std::to_string(from.place->domain(world_.rank())) + " " + shard.file + "\n";
-      return false;
-    }
-  };
-  // One global order of tensors and receivers: whoever waits, waits for the earliest transfer that
-  // is not done.
+  std::vector<Transfer> all;
   for (const StateTensor& tensor : all_tensors(mesh_, parameters, optimizer != nullptr))
     for (const TensorSource& source : point.tensors.at(tensor.name())) {
       TensorMove move = move_of(tensor, source, parameters.layout(tensor.group).size);
@@ -358,11 +256,64 @@ std::vector<std::string> Recovery::fetch(const Source& from, const Parameters& p
             tensor.elements().begin + source.first() + receiver.first / size_of(DType::kF32);
         move.own = place_of(tensor, element, parameters, optimizer);
       }
-      move_tensor(
-          move, from.place->domains, world_,
-          [&](int64_t first, int64_t bytes, void* out) { return read(source, first, bytes, out); },
-          deadline());
+      all.push_back({.source = &source, .move = std::move(move)});
     }
+  return all;
+}
+
+/// The shards that this rank will read; the next bytes of each are on their way while the last are
+/// digested, unless they are so many that it would take much memory.
+Recovery::Readers Recovery::open_readers(const Source& from,
+                                         const std::vector<Transfer>& transfers) const {
+  constexpr size_t kReadAhead = 4;
+  std::map<size_t, std::vector<TensorPart>> parts;
+  for (const Transfer& transfer : transfers)
+    for (const ReadBytes& read : reads_of(transfer.move, from.place->domains, world_.rank()))
+      parts[transfer.source->shard].push_back(
+          {.tensor = transfer.source->tensor, .first = read.first, .bytes = read.bytes});
+  Readers readers;
+  for (const auto& [index, wanted] : parts) {
+    const Shard& shard = from.newest->manifest.shards[index];
+    try {
+      auto reader = std::make_unique<ShardReader>(files_, path_of(from, shard), shard);
+      if (parts.size() <= kReadAhead) reader->announce(wanted);
+      readers[index] = std::move(reader);
+    } catch (const Error& failure) {  // none: whoever reads it will say so
+      if (exit_status(failure) == ExitStatus::kBug) throw;
+      log_.warn(failure.what());
+    }
+  }
+  return readers;
+}
+
+std::vector<std::string> Recovery::fetch(const Source& from, const Parameters& parameters,
+                                         AdamW* optimizer) {
+  std::string damaged;  // lines "domain file"
+  const std::vector<Transfer> all = transfers(from, parameters, optimizer);
+  const Readers readers = open_readers(from, all);
+  const auto read = [&](const TensorSource& source, int64_t first, int64_t bytes, void* out) {
+    try {
+      if (const auto reader = readers.find(source.shard); reader != readers.end()) {
+        reader->second->read_part(source.tensor, first, bytes, out);
+        return true;
+      }
+    } catch (const Error& failure) {
+      if (exit_status(failure) == ExitStatus::kBug) throw;
+      log_.warn(failure.what());
+    }
+    damaged += std::to_string(from.place->domain(world_.rank())) + " " +
+               from.newest->manifest.shards[source.shard].file + "\n";
+    return false;
+  };
+  // One global order of tensors and receivers: whoever waits, waits for the earliest transfer that
+  // is not done.
+  for (const Transfer& transfer : all)
+    move_tensor(
+        transfer.move, from.place->domains, world_,
+        [&](int64_t first, int64_t bytes, void* out) {
+          return read(*transfer.source, first, bytes, out);
+        },
+        deadline());
   return all_gather_lines(world_, damaged, deadline());
 }
 

@@ -4,6 +4,7 @@
 #include <functional>
 #include <limits>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -18,6 +19,7 @@
 #include "csrc/plan/mesh.h"
 #include "csrc/train/optimizer.h"
 #include "csrc/train/storage_domains.h"
+#include "csrc/train/transfer.h"
 
 namespace kente {
 
@@ -106,6 +108,16 @@ class Recovery {
                                    const std::vector<WantedTensor>& wanted, int64_t at_most);
   std::string path_of(const Source& source, const Shard& shard) const;
   void keep_restored(const RestorePoint& point);
+  /// A stored tensor and where it goes.
+  struct Transfer {
+    const TensorSource* source = nullptr;
+    TensorMove move;
+  };
+  /// Of the whole model, in the one order in which all ranks go through them.
+  std::vector<Transfer> transfers(const Source& from, const Parameters& parameters,
+                                  AdamW* optimizer) const;
+  using Readers = std::map<size_t, std::unique_ptr<ShardReader>>;  // by number of the shard
+  Readers open_readers(const Source& from, const std::vector<Transfer>& transfers) const;
   /// Returns the shards that turned out damaged, as "domain file" lines of all ranks; empty: all
   /// tensors are filled.
   std::vector<std::string> fetch(const Source& source, const Parameters& parameters,

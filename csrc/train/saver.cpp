@@ -116,6 +116,25 @@ void Saver::commit_own() {
   commit(files_, own.directory, attempt_.id, attempt_.manifest.step);
 }
 
+std::string Saver::own_step() const {
+  return places_.front().directory + "/" + step_directory(attempt_.manifest.step);
+}
+
+void Saver::read_own_back() {
+  const Shard& mine = attempt_.shard;
+  if (!mine.file.empty()) read_back(files_, own_step() + "/" + mine.file, mine);
+}
+
+/// A step that was committed and is not what was written.
+void Saver::withdraw() {
+  if (!places_.front().leads(world_.rank())) return;
+  try {
+    remove_step(files_, places_.front().directory, attempt_.manifest.step);
+  } catch (const StorageError& failure) {
+    log_.warn(std::string("a damaged checkpoint stays: ") + failure.what());
+  }
+}
+
 /// A place that fails does not keep the others from getting theirs.
 void Saver::for_copies(const std::function<void(const StoragePlace&)>& work) {
   for (size_t i = 1; i < places_.size(); ++i) {
@@ -141,8 +160,7 @@ void Saver::copy_shards() {
   for_copies([&](const StoragePlace& place) {
     const Shard& mine = attempt_.shard;
     if (mine.file.empty()) return;
-    const std::string from = own.directory + "/" + step_directory(attempt_.manifest.step);
-    copy_shard(files_, from + "/" + mine.file, mine, place.directory, attempt_.id);
+    copy_shard(files_, own_step() + "/" + mine.file, mine, place.directory, attempt_.id);
   });
 }
 
@@ -169,7 +187,10 @@ void Saver::remove_attempts() {
 Saver::News Saver::failed(const std::string& why) {
   const int64_t step = attempt_.manifest.step;
   log_.error(fmt::format("checkpoint of step {} failed: {}", step, why));
-  start(Phase::kCleaning, [this] { remove_attempts(); });
+  start(Phase::kCleaning, [this, committed = phase_ == Phase::kReadingBack] {
+    if (committed) withdraw();
+    remove_attempts();
+  });
   return {.event = "checkpoint failed",
           .step = step,
           .detail = why + "; training goes on, older checkpoints stay"};
@@ -217,6 +238,10 @@ std::vector<Saver::News> Saver::advance() {
       start(Phase::kCommitting, [this] { commit_own(); });
       break;
     case Phase::kCommitting:
+      attempt_.durable_seconds = seconds_since(attempt_.begin_ns);
+      start(Phase::kReadingBack, [this] { read_own_back(); });
+      break;
+    case Phase::kReadingBack:
       news.push_back(stored());
       start(Phase::kCopying, [this] { copy_shards(); });
       break;
@@ -245,8 +270,11 @@ std::vector<Saver::News> Saver::advance() {
 Saver::News Saver::stored() const {
   return {.event = kStored,
           .step = attempt_.manifest.step,
-          .detail = fmt::format("durable after {:.2f} s, training stood still for {:.2f} s",
-                                seconds_since(attempt_.begin_ns), stood_still_)};
+          .detail =
+              fmt::format("durable after {:.2f} s, read back after {:.2f} s, training stood "
+                          "still for {:.2f} s",
+                          attempt_.durable_seconds, seconds_since(attempt_.begin_ns), stood_still_),
+          .durable_seconds = attempt_.durable_seconds};
 }
 
 std::vector<Saver::News> Saver::finish() {
@@ -254,7 +282,7 @@ std::vector<Saver::News> Saver::finish() {
   const int64_t begin_ns = now_ns();
   while (active()) {
     work_.wait();
-    if (phase_ == Phase::kCommitting) stood_still_ += seconds_since(begin_ns);
+    if (phase_ == Phase::kReadingBack) stood_still_ += seconds_since(begin_ns);
     for (News& news : advance()) all.push_back(std::move(news));
   }
   return all;

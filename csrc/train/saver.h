@@ -23,11 +23,12 @@ struct Retention {
 };
 
 /// Writes checkpoints while training goes on: every rank its shard, from a copy of its part of the
-/// state; then, once all are on their disks, each directory's leader the manifest and the commit;
-/// then the copies in other places. What needs a disk is done by a thread of its own; the ranks
-/// meet in advance(), between two steps. A disk that is full, fails or is slow costs a checkpoint,
-/// never the training. One thread calls it; begin(), advance() and finish() are called alike on
-/// every rank.
+/// state; then, once all are on their disks, each directory's leader the manifest and the commit.
+/// From then on a power cut leaves it. It counts as stored, and older ones may go, when every rank
+/// has read its shard back; else it is taken away again. Then come the copies in other places. What
+/// needs a disk is done by a thread of its own; the ranks meet in advance(), between two steps. A
+/// disk that is full, fails or is slow costs a checkpoint, never the training. One thread calls it;
+/// begin(), advance() and finish() are called alike on every rank.
 class Saver {
  public:
   /// What happened, for the run's events; equal on all ranks but for words.
@@ -35,6 +36,7 @@ class Saver {
     std::string event;  // kStored, "checkpoint failed", "copy failed", "old checkpoints stay"
     int64_t step = 0;
     std::string detail;
+    double durable_seconds = 0;  // of kStored: from begin() until a power cut would have left it
   };
 
   static constexpr const char* kStored = "checkpoint";
@@ -69,13 +71,22 @@ class Saver {
   std::vector<News> finish();
 
  private:
-  enum class Phase { kIdle, kWriting, kCommitting, kCopying, kCommittingCopies, kCleaning };
+  enum class Phase {
+    kIdle,
+    kWriting,
+    kCommitting,
+    kReadingBack,
+    kCopying,
+    kCommittingCopies,
+    kCleaning
+  };
   struct Attempt {
     std::string id;
     CheckpointManifest manifest;
     Retention retention;
     Shard shard;  // this rank's
     int64_t begin_ns = 0;
+    double durable_seconds = 0;
     std::vector<std::string> problems;  // by place, of what is done after the commit
     std::set<size_t> told;              // places whose problem is news no more
   };
@@ -83,8 +94,11 @@ class Saver {
   void start(Phase phase, std::function<void()> work);
   void allocate(const std::vector<NamedTensor>& tensors);
   void write(const std::vector<NamedTensor>& tensors);
+  std::string own_step() const;
   void gather_shards();
   void commit_own();
+  void read_own_back();
+  void withdraw();
   void copy_shards();
   void commit_copies();
   void remove_attempts();

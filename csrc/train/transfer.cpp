@@ -8,18 +8,40 @@ namespace {
 constexpr int kStatusTag = 1;
 constexpr int kBytesTag = 2;
 
+bool sees_file(const TensorMove& move, const StorageDomains& domains, int rank) {
+  return std::binary_search(move.domains.begin(), move.domains.end(),
+                            domains.domain_of[static_cast<size_t>(rank)]);
+}
+
+/// Who reads it for those that do not see it.
+int source_of(const TensorMove& move, const StorageDomains& domains) {
+  return domains.leader_of[static_cast<size_t>(move.domains.front())];
+}
+
 }  // namespace
+
+std::vector<ReadBytes> reads_of(const TensorMove& move, const StorageDomains& domains, int rank) {
+  std::vector<ReadBytes> reads;
+  bool for_others = false;
+  for (const TensorMove::Receiver& receiver : move.receivers) {
+    if (!sees_file(move, domains, receiver.rank)) {
+      for_others = source_of(move, domains) == rank;
+    } else if (receiver.rank == rank) {
+      reads.push_back({.first = receiver.first, .bytes = receiver.bytes});
+    }
+  }
+  if (for_others) reads.push_back({.first = 0, .bytes = move.bytes});
+  return reads;
+}
 
 void move_tensor(const TensorMove& move, const StorageDomains& domains, Communicator& world,
                  const ReadPart& read, const Deadline& deadline) {
   const int me = world.rank();
-  const int source = domains.leader_of[static_cast<size_t>(move.domains.front())];
+  const int source = source_of(move, domains);
   std::vector<char> bytes;  // read once, sent to every receiver
   int64_t good = 0;
   for (const TensorMove::Receiver& receiver : move.receivers) {
-    const int domain = domains.domain_of[static_cast<size_t>(receiver.rank)];
-    const bool sees_it = std::binary_search(move.domains.begin(), move.domains.end(), domain);
-    if (sees_it) {
+    if (sees_file(move, domains, receiver.rank)) {
       if (receiver.rank == me) read(receiver.first, receiver.bytes, move.own);
     } else if (source == me) {
       if (bytes.empty()) {

@@ -25,6 +25,12 @@ struct TensorMove {
 /// Reads bytes [first, first + bytes) of the tensor; false when the file is damaged.
 using ReadPart = std::function<bool(int64_t first, int64_t bytes, void* out)>;
 
+/// Bytes [first, first + bytes) of the tensor that a rank will read in move_tensor().
+struct ReadBytes {
+  int64_t first = 0, bytes = 0;
+};
+std::vector<ReadBytes> reads_of(const TensorMove& move, const StorageDomains& domains, int rank);
+
 /// Receivers that see the file read it; the leader of the lowest domain that has it reads it for
 /// the others. When the file is damaged the receiver's buffer keeps what it had. Called by all
 /// ranks for the same tensors in the same order.

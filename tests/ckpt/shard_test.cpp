@@ -47,6 +47,47 @@ TEST_F(LargeShard, TensorsComeBackInAnyOrder) {
   }
 }
 
+TEST_F(LargeShard, TensorsComeBackWhateverWasAnnounced) {
+  const std::vector<StoredTensor>& tensors = shard().tensors;
+  const auto whole = [&](size_t index) {
+    return TensorPart{.tensor = tensors[index], .first = 0, .bytes = tensors[index].bytes};
+  };
+  for (const std::vector<size_t>& announced :
+       {std::vector<size_t>{0, 1, 2}, {2}, {0, 2}, std::vector<size_t>{}})
+    for (const std::vector<size_t>& asked : {std::vector<size_t>{0, 1, 2}, {2, 0, 1}, {1, 2, 0}}) {
+      ShardReader reader(files_, path_, shard());
+      std::vector<TensorPart> parts;
+      for (const size_t index : announced) parts.push_back(whole(index));
+      reader.announce(parts);
+      for (const size_t index : asked) {
+        std::vector<char> bytes(static_cast<size_t>(tensors[index].bytes));
+        reader.read(tensors[index], bytes.data());
+        EXPECT_TRUE(bytes == state_.bytes_of(tensors[index].name)) << tensors[index].name;
+      }
+    }
+}
+
+TEST_F(LargeShard, AnAnnouncedChunkThatIsDamagedIsRefusedWhenItIsAskedFor) {
+  files_.flip_bit(path_, shard().bytes - 1, 0);
+  ShardReader reader(files_, path_, shard());
+  const StoredTensor &first = shard().tensors[0], &last = shard().tensors[2];
+  reader.announce({{.tensor = first, .first = 0, .bytes = first.bytes},
+                   {.tensor = last, .first = 0, .bytes = last.bytes}});
+  std::vector<char> bytes(static_cast<size_t>(first.bytes));
+  reader.read(first, bytes.data());
+  EXPECT_TRUE(bytes == state_.bytes_of("first"));
+  EXPECT_THROW(reader.read(last, bytes.data()), FormatError);
+}
+
+TEST_F(LargeShard, ReadBackFindsOneBit) {
+  EXPECT_NO_THROW(read_back(files_, path_, shard()));
+  for (const int64_t byte : {int64_t{0}, kDigestChunk, shard().bytes - 1}) {
+    files_.flip_bit(path_, byte, 5);
+    EXPECT_THROW(read_back(files_, path_, shard()), StorageError) << byte;
+    files_.flip_bit(path_, byte, 5);
+  }
+}
+
 TEST_F(LargeShard, OneBitInAnyChunkIsRefusedNamingFileAndTensor) {
   std::vector<char> bytes(12 << 20);
   for (int64_t page = 0; page * kPage < shard().bytes; ++page) {

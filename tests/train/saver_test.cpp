@@ -108,6 +108,41 @@ TEST_F(SaverTest, StoresTheStateOfItsStepWhateverChangesLater) {
     }
 }
 
+TEST_F(SaverTest, AStepThatTheMediumDoesNotHoldIsTakenAwayAndOlderOnesStay) {
+  const std::vector<StoragePlace> all = places(1);
+  on_threads(2, [&](Communicator& world) {
+    int64_t step = 1;
+    // As the second is committed, a bit of one rank's shard turns.
+    HookedFileSystem files([&](std::string_view operation, const std::string& path) {
+      if (operation != "rename" || step != 2 || !path.ends_with(step_directory(2))) return;
+      for (const auto& entry : std::filesystem::recursive_directory_iterator(all[0].directory))
+        if (entry.path().filename() == "rank-0001.safetensors" &&
+            entry.path().string().find(".tmp") != std::string::npos) {
+          std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
+          file.seekp(-1, std::ios::end);
+          file.put('x');
+        }
+    });
+    const auto log = null_log();
+    RankState state(world.rank(), 1);
+    Saver saver(all, world, files, *log, 60);
+    for (; step <= 3; ++step) {
+      saver.begin(manifest_of(step), state.tensors, Saver::Source::kBorrowed, {.newest = 1});
+      const std::vector<Saver::News> news = saver.finish();
+      ASSERT_EQ(news.size(), 1u);
+      EXPECT_EQ(news[0].event, step == 2 ? "checkpoint failed" : Saver::kStored);
+      if (step == 2) {
+        EXPECT_NE(news[0].detail.find("read back"), std::string::npos);
+      }
+      if (world.rank() == 0) {
+        EXPECT_EQ(files_->list(all[0].directory),
+                  std::vector<std::string>{step_directory(step == 2 ? 1 : step)});
+      }
+      world.barrier(Deadline::after_seconds(60));
+    }
+  });
+}
+
 TEST_F(SaverTest, WithoutMemoryForACopyTheStateIsNeededUntilItIsWritten) {
   const std::vector<StoragePlace> all = places(1);
   int64_t step = 0;
