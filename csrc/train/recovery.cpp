@@ -145,6 +145,21 @@ void Recovery::choose_newest(Source& source, const std::vector<WantedTensor>& wa
   source.newest = std::move(choice.point);
 }
 
+/// Steps of two runs in one directory: somebody copied one there, and no rule could tell which.
+void Recovery::refuse_two_runs(const Source& source) {
+  const StepInventory* first = nullptr;
+  for (const std::vector<StepInventory>& inventory : source.inventories)
+    for (const StepInventory& stored : inventory) {
+      if (!stored.problem.empty()) continue;
+      if (!first) first = &stored;
+      if (stored.manifest.run_id == first->manifest.run_id) continue;
+      throw UsageError(source.place->directory + ": " + step_directory(first->step) +
+                       " is of run " + first->manifest.run_id + ", " + step_directory(stored.step) +
+                       " of run " + stored.manifest.run_id +
+                       ": move the one that does not belong here elsewhere");
+    }
+}
+
 std::vector<Recovery::Source> Recovery::find_sources(const std::string& recipe_sha256,
                                                      const std::vector<WantedTensor>& wanted,
                                                      int64_t at_most) {
@@ -156,6 +171,7 @@ std::vector<Recovery::Source> Recovery::find_sources(const std::string& recipe_s
       std::erase_if(inventory, [&](const StepInventory& stored) {
         return stored.step > at_most || (!run_id.empty() && stored.manifest.run_id != run_id);
       });
+    refuse_two_runs(source);
     choose_newest(source, wanted);
     if (run_id.empty() && source.newest) run_id = source.newest->manifest.run_id;
     sources.push_back(std::move(source));

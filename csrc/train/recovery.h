@@ -102,6 +102,7 @@ class Recovery {
     std::optional<RestorePoint> newest = std::nullopt;
   };
   Inventories gather_inventories(const StoragePlace& place);
+  static void refuse_two_runs(const Source& source);
   void choose_newest(Source& source, const std::vector<WantedTensor>& wanted);
   /// From memory first, where several have the newest step.
   std::vector<Source> find_sources(const std::string& recipe_sha256,
