@@ -44,8 +44,10 @@ proto::ControlFrame to_proto(const ControlFrame& frame) {
     out.mutable_progress()->set_changes(progress->changes);
   } else if (const auto* goodbye = std::get_if<Goodbye>(&frame)) {
     out.mutable_goodbye()->set_status(goodbye->status);
+  } else if (const auto* order = std::get_if<Order>(&frame)) {
+    out.mutable_order()->set_kind(*order == Order::kGo ? proto::Order::GO : proto::Order::STOP);
   } else {
-    out.mutable_order()->set_kind(proto::Order::STOP);
+    out.mutable_ready();
   }
   return out;
 }
@@ -80,7 +82,9 @@ ControlFrame frame_of(const proto::ControlFrame& frame) {
       return Goodbye{.status = frame.goodbye().status()};
     case proto::ControlFrame::kOrder:
       if (!frame.order().has_kind()) break;
-      return Order::kStop;
+      return frame.order().kind() == proto::Order::GO ? Order::kGo : Order::kStop;
+    case proto::ControlFrame::kReady:
+      return Ready{};
     case proto::ControlFrame::WHAT_NOT_SET:
       break;
   }
@@ -268,6 +272,8 @@ bool ControlServer::heard(Connection& connection, const ControlFrame& frame,
     connection.said_goodbye = true;
     events.push_back(
         {.kind = Event::Kind::kLeft, .rank = connection.rank, .status = goodbye->status});
+  } else if (std::holds_alternative<Ready>(frame)) {
+    events.push_back({.kind = Event::Kind::kReady, .rank = connection.rank});
   } else {
     return refuse("an order from a rank");
   }

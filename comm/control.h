@@ -26,8 +26,15 @@ struct Goodbye {
   int status = 0;
   bool operator==(const Goodbye&) const = default;
 };
-enum class Order { kStop };
-using ControlFrame = std::variant<Hello, ProgressBoard::Entry, Goodbye, Order>;
+enum class Order {
+  kStop,  // finish the step, store it, leave
+  kGo     // to ranks that stand by: begin
+};
+/// A rank that stands by has everything loaded.
+struct Ready {
+  bool operator==(const Ready&) const = default;
+};
+using ControlFrame = std::variant<Hello, ProgressBoard::Entry, Goodbye, Order, Ready>;
 
 inline constexpr size_t kMostFrameBytes = 64 << 10;
 
@@ -77,7 +84,7 @@ class ControlServer {
   std::string address() const;
 
   struct Event {
-    enum class Kind { kJoined, kProgress, kLeft, kLost, kRefused } kind = Kind::kJoined;
+    enum class Kind { kJoined, kReady, kProgress, kLeft, kLost, kRefused } kind = Kind::kJoined;
     int rank = -1;
     Hello hello = {};                    // kJoined
     ProgressBoard::Entry progress = {};  // kProgress

@@ -4,7 +4,9 @@
 #include <unistd.h>
 
 #include <array>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "csrc/base/errors.h"
 
@@ -44,12 +46,30 @@ Heartbeat::Heartbeat(const ProgressBoard& board, const std::string& address, con
       thread_([this](const std::stop_token& stop) { run(stop); }) {}
 
 void Heartbeat::run(const std::stop_token& stop) {
+  bool told_ready = false;
   try {
-    while (!stop.stop_requested() && client_.send(board_.read()))
-      if (client_.receive(kBeatMs)) stop_ordered_.store(true, std::memory_order_relaxed);
+    while (!stop.stop_requested() && client_.send(board_.read())) {
+      if (ready_ && !std::exchange(told_ready, true)) client_.send(Ready{});
+      const std::optional<Order> order = client_.receive(kBeatMs);
+      if (order == Order::kStop) stop_ordered_.store(true, std::memory_order_relaxed);
+      if (order == Order::kGo) hand_on(Word::kGo);
+    }
   } catch (const FormatError&) {
     // Not our supervisor: train on without one.
   }
+  hand_on(Word::kGone);
+}
+
+void Heartbeat::hand_on(Word word) {
+  Word none = Word::kNone;
+  word_.compare_exchange_strong(none, word);
+  word_.notify_all();
+}
+
+bool Heartbeat::stand_by() {
+  ready_ = true;
+  word_.wait(Word::kNone);
+  return word_ == Word::kGo;
 }
 
 void Heartbeat::goodbye(int status) {

@@ -22,15 +22,21 @@ class Heartbeat {
 
   /// The supervisor wants the run to stop after this step.
   bool stop_ordered() const { return stop_ordered_.load(std::memory_order_relaxed); }
+  /// Says that everything is loaded and waits for the supervisor's word to begin. False when the
+  /// supervisor is gone.
+  bool stand_by();
   /// The last word: this process ends by itself, with this status.
   void goodbye(int status);
 
  private:
+  enum class Word { kNone, kGo, kGone };  // to one that stands by
   void run(const std::stop_token& stop);
+  void hand_on(Word word);
 
   const ProgressBoard& board_;
   ControlClient client_;
-  std::atomic<bool> stop_ordered_{false};
+  std::atomic<bool> stop_ordered_{false}, ready_{false};
+  std::atomic<Word> word_{Word::kNone};
   std::jthread thread_;  // last: it uses the others
 };
 

@@ -20,13 +20,16 @@
 namespace kente {
 namespace {
 
-/// A new directory <prefix>XXXXXX, after removing those of a supervisor that was killed: the caller
-/// holds the run's lock. Empty when it cannot be made: Open MPI then uses its own places.
+constexpr std::array kScratchParents = {"/tmp", "/dev/shm"};
+
+/// Short: the names of sockets below it must fit into 107 characters.
+std::string scratch_prefix(const std::string& run_directory) {
+  const std::string run = std::filesystem::weakly_canonical(run_directory).string();
+  return "kente-mpi-" + hex64(xxh3_64(run.data(), run.size())) + "-";
+}
+
+/// A new directory <prefix>XXXXXX. Empty when it cannot be made: Open MPI then uses its own places.
 std::string make_directory(const std::string& parent, const std::string& prefix) {
-  std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator(parent, ignored))
-    if (entry.path().filename().string().starts_with(prefix))
-      std::filesystem::remove_all(entry.path(), ignored);
   std::string pattern = parent + "/" + prefix + "XXXXXX";
   return ::mkdtemp(pattern.data()) != nullptr ? pattern : std::string();
 }
@@ -79,13 +82,18 @@ int LaunchSignals::stop_orders() const {
   return orders;
 }
 
-MpiScratch::MpiScratch(const std::string& run_directory) {
-  const std::string run = std::filesystem::weakly_canonical(run_directory).string();
-  // Short: the names of sockets below it must fit into 107 characters.
-  const std::string prefix = "kente-mpi-" + hex64(xxh3_64(run.data(), run.size())) + "-";
-  tmp_ = make_directory("/tmp", prefix);
-  shm_ = make_directory("/dev/shm", prefix);
+void MpiScratch::remove_old(const std::string& run_directory) {
+  const std::string prefix = scratch_prefix(run_directory);
+  std::error_code ignored;
+  for (const char* parent : kScratchParents)
+    for (const auto& entry : std::filesystem::directory_iterator(parent, ignored))
+      if (entry.path().filename().string().starts_with(prefix))
+        std::filesystem::remove_all(entry.path(), ignored);
 }
+
+MpiScratch::MpiScratch(const std::string& run_directory)
+    : tmp_(make_directory(kScratchParents[0], scratch_prefix(run_directory))),
+      shm_(make_directory(kScratchParents[1], scratch_prefix(run_directory))) {}
 
 MpiScratch::~MpiScratch() {
   std::error_code ignored;

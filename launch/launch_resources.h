@@ -39,7 +39,9 @@ class LaunchSignals {
 /// so they are removed with the object.
 class MpiScratch {
  public:
-  /// The run's lock must be held.
+  /// Removes those of a supervisor that was killed. The run's lock must be held, and none be in
+  /// use.
+  static void remove_old(const std::string& run_directory);
   explicit MpiScratch(const std::string& run_directory);
   ~MpiScratch();
   MpiScratch(const MpiScratch&) = delete;

@@ -32,7 +32,7 @@ std::vector<std::string> launcher(const MpirunOptions& options) {
 }
 
 std::vector<std::string> mpirun_command(const MpirunOptions& options, const HostPool& hosts,
-                                        bool resume) {
+                                        bool resume, bool stands_by) {
   std::vector<std::string> words = launcher(options);
   const auto add = [&](const std::vector<std::string>& more) {
     words.insert(words.end(), more.begin(), more.end());
@@ -46,6 +46,7 @@ std::vector<std::string> mpirun_command(const MpirunOptions& options, const Host
     add({"--host", names, "--map-by", "slot"});
     for (const char* name : {"KENTE_CONTROL", "KENTE_CONTROL_TOKEN", "KENTE_INCARNATION"})
       add({"-x", name});
+    if (stands_by) add({"-x", "KENTE_STANDBY"});
   } else if (ranks > static_cast<int>(std::thread::hardware_concurrency())) {
     add({"--oversubscribe", "--bind-to", "none"});
   }

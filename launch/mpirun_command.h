@@ -19,9 +19,9 @@ struct MpirunOptions {
 
 /// The exact command of a start on these hosts. The token and where to report go by the
 /// environment. While hosts are left out a plan or profile that a person named is not used: it is
-/// for all ranks.
+/// for all ranks. stands_by: for ranks that wait for a word before they begin.
 std::vector<std::string> mpirun_command(const MpirunOptions& options, const HostPool& hosts,
-                                        bool resume);
+                                        bool resume, bool stands_by = false);
 
 /// What starts a program on a host that is named next.
 std::vector<std::string> launcher(const MpirunOptions& options);

@@ -1,18 +1,14 @@
 #include "launch/supervisor.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
-#include <cstring>
 #include <filesystem>
-#include <nlohmann/json.hpp>
+#include <memory>
 #include <optional>
-#include <random>
 #include <thread>
 #include <utility>
 
@@ -21,24 +17,18 @@
 #include "csrc/base/proc_files.h"
 #include "launch/child_processes.h"
 #include "launch/host_watch.h"
+#include "launch/launch_event.h"
 #include "launch/launch_resources.h"
 #include "launch/memory_advice.h"
-#include "launch/rank_output.h"
+#include "launch/mpirun_job.h"
+#include "launch/standby.h"
 
 namespace kente {
 namespace {
 
 constexpr int kPollMs = 20;
 constexpr double kDumpSeconds = 4;
-constexpr double kEndSeconds = 10;    // for SIGKILL to work everywhere
 constexpr double kLeaveSeconds = 10;  // for mpirun to end after its ranks
-
-std::string random_token() {
-  std::random_device device;
-  std::string token;
-  for (int i = 0; i < 8; ++i) token += fmt::format("{:08x}", device());
-  return token;
-}
 
 /// Processes that the kernel ended for lack of memory since this machine was started.
 int64_t oom_kills() { return number_after("/proc/vmstat", "oom_kill "); }
@@ -62,6 +52,7 @@ class Supervisor {
         chaos_(options.chaos, ranks_, options.run_directory, options.snapshots, now_seconds()) {
     std::filesystem::create_directories(options.run_directory + "/logs");
     lock_.emplace(options.run_directory);
+    MpiScratch::remove_old(options.run_directory);
     ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
   }
   ExitStatus run();
@@ -69,6 +60,10 @@ class Supervisor {
  private:
   struct Start;
   Outcome run_once(bool resume);
+  std::vector<std::string> command(bool resume, bool stands_by) const;
+  std::unique_ptr<MpirunJob> start_job(bool resume, bool stands_by);
+  std::unique_ptr<MpirunJob> next_job(bool resume);
+  void tend_standby(const Start& start);
   void hear(Start& start);
   std::optional<Outcome> judge(Start& start);
   Outcome end_of_mpirun(const Start& start) const;
@@ -88,7 +83,10 @@ class Supervisor {
   HostWatch hosts_;
   int ranks_;
   Chaos chaos_;
-  int incarnation_ = 0;
+  Standby standby_;
+  int starts_ = 0;
+  int jobs_ = 0;         // of mpirun; those that stood by in vain too
+  int incarnation_ = 0;  // of the job under way
   int stop_orders_ = 0;
   int64_t last_step_ = 0;
   std::optional<double> failed_at_;  // until a start has finished a step again
@@ -96,15 +94,13 @@ class Supervisor {
 
 /// What is known of the start under way.
 struct Supervisor::Start {
-  Start(ControlServer& control, RankWatch& watching, std::string own_token, pid_t mpirun_pid)
-      : server(control), watch(watching), token(std::move(own_token)), mpirun(mpirun_pid) {}
+  Start(std::unique_ptr<MpirunJob> started, const RankWatch& watching)
+      : job(std::move(started)), watch(watching) {}
+  /// It has finished a step of its own.
+  bool progressed() const { return resumed_at && watch.finished_step() > *resumed_at; }
 
-  ControlServer& server;
-  RankWatch& watch;
-  const std::string token;
-  pid_t mpirun;
-  std::optional<int> mpirun_status;
-  std::map<int, Hello> hellos;
+  std::unique_ptr<MpirunJob> job;
+  RankWatch watch;
   std::optional<Outcome> lost;       // a rank died
   std::optional<Deadline> leave_by;  // ranks said goodbye: mpirun should end
   int left_status = 0;               // the worst goodbye
@@ -116,28 +112,22 @@ struct Supervisor::Start {
 
 void Supervisor::event(const std::string& kind, int64_t step, const std::string& detail, int rank,
                        std::optional<double> seconds) {
-  nlohmann::json line = {
-      {"time_ms", wall_clock_ms()},  {"event", kind},           {"step", step}, {"detail", detail},
-      {"incarnation", incarnation_}, {"supervisor", ::getpid()}};
-  if (rank >= 0) line["rank"] = rank;
-  if (seconds) line["seconds"] = *seconds;
-  // One write, so that lines of rank 0 and of this process never mix.
-  const std::string text = line.dump() + "\n";
-  const Descriptor file(::open((options_.run_directory + "/events.jsonl").c_str(),
-                               O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644));
-  if (!file || ::write(file.get(), text.data(), text.size()) < 0)
-    std::fprintf(stderr, "kente launch: events.jsonl: %s\n", std::strerror(errno));
-  RankOutput::note("kente launch: " + kind + ": " + detail);
+  tell(options_.run_directory, {.kind = kind,
+                                .step = step,
+                                .detail = detail,
+                                .incarnation = incarnation_,
+                                .rank = rank,
+                                .seconds = seconds});
 }
 
 void Supervisor::hear(Start& start) {
   const double now = now_seconds();
-  for (const ControlServer::Event& heard : start.server.poll(kPollMs, signals_.fd())) {
+  for (const ControlServer::Event& heard : start.job->server().poll(kPollMs, signals_.fd())) {
     const int rank = heard.rank;
     switch (heard.kind) {
       case ControlServer::Event::Kind::kJoined:
         if (rank >= ranks_) break;
-        start.hellos[rank] = heard.hello;
+        start.job->hellos[rank] = heard.hello;
         start.watch.joined(rank, now);
         break;
       case ControlServer::Event::Kind::kProgress:
@@ -156,8 +146,10 @@ void Supervisor::hear(Start& start) {
         if (!start.lost && !start.leave_by)
           start.lost =
               Outcome{.rank = rank,
-                      .what = fmt::format("rank {} on {} died in {}", rank, start.hellos[rank].host,
-                                          start.watch.where(rank))};
+                      .what = fmt::format("rank {} on {} died in {}", rank,
+                                          start.job->hellos[rank].host, start.watch.where(rank))};
+        break;
+      case ControlServer::Event::Kind::kReady:
         break;
       case ControlServer::Event::Kind::kRefused:
         event("connection refused", last_step_, heard.why, rank);
@@ -168,8 +160,9 @@ void Supervisor::hear(Start& start) {
   int status = 0;
   for (pid_t ended = 0; (ended = ::waitpid(-1, &status, WNOHANG)) > 0;) {
     hosts_.ended(ended, status);
-    if (ended == start.mpirun)
-      start.mpirun_status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    const int exit_status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    standby_.ended(ended, exit_status);
+    if (ended == start.job->mpirun()) start.job->mpirun_status = exit_status;
   }
 }
 
@@ -195,12 +188,10 @@ void Supervisor::recovered(Start& start) {
 
 /// Only once a step is done: a start that never gets so far has its own limits.
 void Supervisor::disturb(const Start& start) {
-  if (!options_.chaos.seed || start.leave_by || !start.resumed_at ||
-      start.watch.finished_step() <= *start.resumed_at)
-    return;
-  const std::vector<pid_t> own = processes_with("KENTE_CONTROL_TOKEN=" + start.token);
+  if (!options_.chaos.seed || start.leave_by || !start.progressed()) return;
+  const std::vector<pid_t> own = start.job->processes();
   std::map<int, pid_t> pids;
-  for (const auto& [rank, hello] : start.hellos)
+  for (const auto& [rank, hello] : start.job->hellos)
     if (std::find(own.begin(), own.end(), static_cast<pid_t>(hello.pid)) != own.end())
       pids[rank] = static_cast<pid_t>(hello.pid);
   const std::string done = chaos_.act(pids, now_seconds());
@@ -210,9 +201,8 @@ void Supervisor::disturb(const Start& start) {
 /// What is left of a run that was disturbed on purpose.
 ExitStatus Supervisor::judge_chaos() {
   const ChaosVerdict verdict = judge_run(options_.run_directory);
-  const std::string told =
-      fmt::format("{} faults, {} starts, {} steps of which {} were done again", chaos_.faults(),
-                  incarnation_, verdict.steps, verdict.done_again);
+  const std::string told = fmt::format("{} faults, {} starts, {} steps of which {} were done again",
+                                       chaos_.faults(), starts_, verdict.steps, verdict.done_again);
   event("chaos judged", verdict.steps,
         verdict.problem.empty() ? told + "; the last step is stored and verifies"
                                 : told + "; FAILED: " + verdict.problem);
@@ -220,7 +210,7 @@ ExitStatus Supervisor::judge_chaos() {
 }
 
 Outcome Supervisor::end_of_mpirun(const Start& start) const {
-  const int status = start.left_status != 0 ? start.left_status : *start.mpirun_status;
+  const int status = start.left_status != 0 ? start.left_status : *start.job->mpirun_status;
   Outcome outcome{.rank = start.left_rank,
                   .what = start.left_rank >= 0
                               ? fmt::format("rank {} ended with status {}", start.left_rank, status)
@@ -249,12 +239,12 @@ std::optional<Outcome> Supervisor::judge(Start& start) {
   if (stop_orders_ == 1 && !start.told_to_stop && start.watch.joined() > 0) {
     start.told_to_stop = true;
     event("stop ordered", last_step_, "the step is finished and stored; once more ends it at once");
-    start.server.tell_all(Order::kStop);
+    start.job->server().tell_all(Order::kStop);
   }
   if (start.lost) return start.lost;
-  if (start.mpirun_status) return end_of_mpirun(start);
+  if (start.job->mpirun_status) return end_of_mpirun(start);
   if (start.leave_by && start.leave_by->passed()) {
-    start.mpirun_status = 3;
+    start.job->mpirun_status = 3;
     return end_of_mpirun(start);
   }
   const std::optional<RankWatch::Suspect> suspect = start.watch.suspect(now_seconds());
@@ -264,12 +254,11 @@ std::optional<Outcome> Supervisor::judge(Start& start) {
                               ? fmt::format("rank {}: {}", suspect->rank, suspect->why)
                               : suspect->why};
   failed_at_ = now_seconds();
-  for (const auto& [rank, hello] : start.hellos) {
+  for (const auto& [rank, hello] : start.job->hellos) {
     if (suspect->rank >= 0 && rank != suspect->rank) continue;
     const std::string path =
         fmt::format("{}/logs/hung-rank-{:04d}-{}.txt", options_.run_directory, rank, incarnation_);
-    // Only what this start began: a pid of another machine means nothing here.
-    const std::vector<pid_t> own = processes_with("KENTE_CONTROL_TOKEN=" + start.token);
+    const std::vector<pid_t> own = start.job->processes();
     if (std::find(own.begin(), own.end(), static_cast<pid_t>(hello.pid)) == own.end()) continue;
     dump_stacks(static_cast<pid_t>(hello.pid), path, kDumpSeconds);
     outcome.what += "; stacks in " + path;
@@ -279,45 +268,66 @@ std::optional<Outcome> Supervisor::judge(Start& start) {
 }
 
 void Supervisor::end_everything(const Start& start) {
-  const std::vector<pid_t> left = end_all_with("KENTE_CONTROL_TOKEN=" + start.token, kEndSeconds);
+  const std::vector<pid_t> left = start.job->end();
   if (left.empty()) return;
   std::string pids;
   for (const pid_t pid : left) pids += " " + std::to_string(pid);
   event("not ended", last_step_, "stuck in the kernel, its device is lost until then: pid" + pids);
 }
 
+std::vector<std::string> Supervisor::command(bool resume, bool stands_by) const {
+  return mpirun_command(options_.mpirun, hosts_.pool(), resume, stands_by);
+}
+
+std::unique_ptr<MpirunJob> Supervisor::start_job(bool resume, bool stands_by) {
+  return std::make_unique<MpirunJob>(MpirunJob::Options{.command = command(resume, stands_by),
+                                                        .run_directory = options_.run_directory,
+                                                        .control_host = options_.control_host,
+                                                        .incarnation = ++jobs_,
+                                                        .stands_by = stands_by,
+                                                        .local = hosts_.pool().empty()});
+}
+
+/// The ranks that stood by, if there are any for this; else new ones.
+std::unique_ptr<MpirunJob> Supervisor::next_job(bool resume) {
+  std::string how = resume ? ", from what is stored" : "";
+  std::unique_ptr<MpirunJob> job;
+  if (resume) job = standby_.take(command(true, true), ranks_);
+  if (job) how += ", by those that stood by";
+  incarnation_ = job ? job->options().incarnation : jobs_ + 1;
+  event("launch", last_step_, fmt::format("start {} of {} ranks{}", ++starts_, ranks_, how));
+  if (!job) return start_job(resume, false);
+  job->server().tell_all(Order::kGo);
+  return job;
+}
+
+/// Not before training goes on: what they load now the ranks that train would wait for.
+void Supervisor::tend_standby(const Start& start) {
+  if (!options_.standby || start.leave_by || !start.progressed()) return;
+  if (standby_.tend([this] { return start_job(true, true); }, ranks_, now_seconds()))
+    event("standby", last_step_, fmt::format("{} ranks have everything loaded and wait", ranks_));
+}
+
 Outcome Supervisor::run_once(bool resume) {
-  ++incarnation_;
   const int64_t kills_before = oom_kills();
-  const std::string token = random_token();
-  ControlServer server({.host = options_.control_host, .token = token});
-  RankWatch watch(ranks_, options_.limits, times_, now_seconds());
-  std::map<std::string, std::string> environment = {
-      {"KENTE_CONTROL", server.address()},
-      {"KENTE_CONTROL_TOKEN", token},
-      {"KENTE_INCARNATION", std::to_string(incarnation_)}};
-  std::optional<MpiScratch> scratch;
-  if (hosts_.pool().empty()) scratch.emplace(options_.run_directory).add_to(environment);
-  RankOutput output(fmt::format("{}/logs/mpirun-{}.log", options_.run_directory, incarnation_));
-  Start start(server, watch, token,
-              start_program(mpirun_command(options_.mpirun, hosts_.pool(), resume), environment,
-                            output.write_end()));
-  output.close_write_end();
+  std::unique_ptr<MpirunJob> job = next_job(resume);
+  Start start(std::move(job), RankWatch(ranks_, options_.limits, times_, now_seconds()));
+  for (const auto& [rank, hello] : start.job->hellos) start.watch.joined(rank, now_seconds());
   std::optional<Outcome> outcome;
   while (!outcome) {
     hear(start);
     disturb(start);
     take_hosts_back(start);
+    tend_standby(start);
     outcome = judge(start);
   }
   if (outcome->kind == Outcome::Kind::kFailed && !failed_at_) failed_at_ = now_seconds();
   chaos_.forget_processes();
   end_everything(start);
-  output.finish();
   if (outcome->rank >= 0 && oom_kills() > kills_before)
     outcome->what += "; the kernel ended a process for lack of memory: " +
                      memory_advice(options_.run_directory, outcome->rank);
-  outcome->progressed = start.resumed_at && watch.finished_step() > *start.resumed_at;
+  outcome->progressed = start.progressed();
   return *outcome;
 }
 
@@ -327,7 +337,7 @@ void Supervisor::take_hosts_back(Start& start) {
   if (start.for_hosts || !start.resumed_at) return;
   for (const std::string& name : hosts_.come_back()) {
     event("host is back", last_step_, name + ": the run goes on with it after this step");
-    if (!std::exchange(start.for_hosts, true)) start.server.tell_all(Order::kStop);
+    if (!std::exchange(start.for_hosts, true)) start.job->server().tell_all(Order::kStop);
   }
 }
 
@@ -345,9 +355,6 @@ ExitStatus Supervisor::run() {
   int64_t failures = 0;  // in a row, without a finished step
   bool resume = options_.resume;
   while (true) {
-    event("launch", last_step_,
-          fmt::format("start {} of {} ranks{}", incarnation_ + 1, ranks_,
-                      resume ? ", from what is stored" : ""));
     const Outcome outcome = run_once(resume);
     resume = true;
     if (outcome.kind == Outcome::Kind::kHostsChanged && stop_orders_ == 0) {

@@ -17,6 +17,7 @@ struct LaunchOptions {
   double host_seconds = 20;  // for a host to answer
   double host_retry = 60;    // seconds until one that was left out is asked again
   bool resume = false;       // the first start continues a run
+  bool standby = false;      // keep ranks that have everything loaded, for the next start
   std::string run_directory;
   std::string control_host = "127.0.0.1";
   int64_t max_failures = 5;  // starts in a row that finish no step; then it gives up

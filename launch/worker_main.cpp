@@ -1,6 +1,9 @@
 // kente-worker: everything that computes. Started by mpirun, or alone for one rank.
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/ones.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -161,6 +164,10 @@ ExitStatus train_recipe(TrainFlags flags, const Launched& launched) {
   try {
     std::optional<MpiSession> session;
     const std::unique_ptr<Communicator> world = make_world(launched, session);
+    if (heartbeat && !environment("KENTE_STANDBY").empty()) {
+      at::mm(at::ones({8, 8}), at::ones({8, 8}));  // loads the rest of MKL
+      if (!heartbeat->stand_by()) return ExitStatus::kPeer;
+    }
     const ExitStatus status = run_train(flags, recipe,
                                         {.build_id = own_digest(),
                                          .limits = own_limits(),

@@ -90,6 +90,15 @@ TEST_F(Control, AnOrderReachesEveryRank) {
   EXPECT_FALSE(a->receive(10));
 }
 
+TEST_F(Control, ARankThatStandsByIsHeardAndHearsTheWord) {
+  auto rank = connect(hello(1));
+  next(Kind::kJoined);
+  ASSERT_TRUE(rank->send(Ready{}));
+  EXPECT_EQ(next(Kind::kReady).rank, 1);
+  server_.tell_all(Order::kGo);
+  EXPECT_EQ(rank->receive(5000), Order::kGo);
+}
+
 TEST_F(Control, StrangersAreRefusedAndRanksGoOn) {
   auto rank = connect(hello(0));
   next(Kind::kJoined);
@@ -131,7 +140,8 @@ TEST_F(Control, APublicAddressIsRefused) {
 
 TEST(ControlFrame, ComesBackFromItsBytesHoweverTheyAreCut) {
   const std::vector<ControlFrame> frames = {hello(3), ProgressBoard::Entry{.step = 1 << 20},
-                                            Goodbye{.status = 3}, Order::kStop};
+                                            Goodbye{.status = 3}, Order::kStop, Ready{},
+                                            Order::kGo};
   std::string bytes;
   for (const ControlFrame& frame : frames) bytes += encode_frame(frame);
   std::string received;

@@ -93,6 +93,31 @@ TEST_F(Launch, SurvivesAKilledAndAFrozenRankAndALostMpirunWithTheUndisturbedBits
   EXPECT_GT(std::filesystem::file_size(directory_ / "run/logs/hung-rank-0001-2.txt"), 0u);
 }
 
+TEST_F(Launch, RanksThatStoodByTakeOverWithTheUndisturbedBits) {
+  recipe_.steps = 400;
+  write("recipe.textproto", to_text(recipe_));
+  run(train("alone", "--plan even"));
+  Process program(launch("run", plan_ + "-n 4 --standby"));
+  for (int failure = 1; failure <= 2; ++failure) {
+    ASSERT_TRUE(until(program, [&] { return count("run", "standby") == failure; }))
+        << events("run");
+    EXPECT_EQ(find_processes(directory_ / "run").size(), 11u) << "two mpiruns with four ranks each";
+    ::kill(find_rank(2, directory_ / "run", failure).value(), SIGKILL);
+    ASSERT_TRUE(until(program, [&] { return count("run", "recovered") == failure; }))
+        << events("run");
+  }
+  const CommandResult result = program.wait(kLimit);
+  EXPECT_EQ(result.status, 0) << result.output;
+  EXPECT_EQ(losses("run"), losses("alone"));
+  EXPECT_EQ(digest("run"), digest("alone"));
+  expect_nothing_left("run");
+  size_t took_over = 0;
+  for (size_t at = 0; (at = events("run").find("by those that stood by", at)) != std::string::npos;
+       ++at)
+    ++took_over;
+  EXPECT_EQ(took_over, 2u) << events("run");
+}
+
 TEST_F(Launch, StopsByOrderWithAStoredStepAndAtOnceByASecondOrder) {
   recipe_.steps = 100000;
   write("recipe.textproto", to_text(recipe_));

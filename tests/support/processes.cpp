@@ -75,16 +75,19 @@ CommandResult run_command(const std::string& command, double seconds) {
   return Process(command).wait(seconds);
 }
 
-std::optional<pid_t> find_rank(int rank, const std::string& text) {
+std::optional<pid_t> find_rank(int rank, const std::string& text, int incarnation) {
   const std::string wanted = "OMPI_COMM_WORLD_RANK=" + std::to_string(rank);
+  const std::string job = "KENTE_INCARNATION=" + std::to_string(incarnation);
   for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
     const std::string name = entry.path().filename().string();
     if (name.find_first_not_of("0123456789") != std::string::npos) continue;
     if (read_all(entry.path() / "cmdline").find(text) == std::string::npos) continue;
     const std::string environment = read_all(entry.path() / "environ");
-    for (size_t at = 0; at < environment.size(); at = environment.find('\0', at) + 1)
-      if (environment.compare(at, wanted.size() + 1, std::string(wanted).append(1, '\0')) == 0)
-        return static_cast<pid_t>(std::stol(name));
+    const auto holds = [&](const std::string& variable) {
+      return ('\0' + environment).find('\0' + variable + '\0') != std::string::npos;
+    };
+    if (holds(wanted) && (incarnation == 0 || holds(job)))
+      return static_cast<pid_t>(std::stol(name));
   }
   return std::nullopt;
 }

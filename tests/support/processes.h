@@ -38,8 +38,8 @@ class Process {
 CommandResult run_command(const std::string& command, double seconds);
 
 /// The process that mpirun started as rank and whose command line contains text; empty if there is
-/// none.
-std::optional<pid_t> find_rank(int rank, const std::string& text);
+/// none. incarnation: of a supervisor's job, 0: any.
+std::optional<pid_t> find_rank(int rank, const std::string& text, int incarnation = 0);
 
 /// All processes whose command line contains text.
 std::vector<pid_t> find_processes(const std::string& text);
