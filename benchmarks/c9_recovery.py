@@ -16,6 +16,7 @@ import os
 import pathlib
 import platform
 import random
+import re
 import signal
 import statistics
 import subprocess
@@ -85,8 +86,8 @@ class Watched:
         return False
 
     def ranks(self, mark: str) -> list[int]:
-        """Processes below this run whose command line holds mark and that are ranks."""
-        found = []
+        """Ranks of this run that train: their command line holds mark; those that stand by began later."""
+        found: dict[int, list[int]] = {}
         for entry in pathlib.Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
@@ -97,8 +98,9 @@ class Watched:
                 continue
             is_rank = b"OMPI_COMM_WORLD_RANK=" in environment or b"LOCAL_RANK=" in environment
             if is_rank and any(mark.encode() in word for word in words):
-                found.append(int(entry.name))
-        return found
+                start = re.search(rb"KENTE_INCARNATION=(\d+)", environment)
+                found.setdefault(int(start[1]) if start else 0, []).append(int(entry.name))
+        return found[min(found)] if found else []
 
     def stop(self) -> None:
         os.killpg(self.process.pid, signal.SIGINT)
@@ -151,8 +153,8 @@ def disturb(run: Watched, mark: str, seconds: float, chance: random.Random) -> d
 def kente_command(folder: pathlib.Path, run: str, steps: int) -> list[str]:
     recipe = folder / f"{run}.textproto"
     recipe.write_text(RECIPE.format(steps=steps, batch=SAMPLES * 128))
-    return [str(KENTE), "launch", "-n", "2", "--plan", "even", "--recipe", str(recipe), "--data", str(folder / "data"),
-            "--out", str(folder / run), "--quiet"]
+    return [str(KENTE), "launch", "-n", "2", "--standby", "--plan", "even", "--recipe", str(recipe),
+            "--data", str(folder / "data"), "--out", str(folder / run), "--quiet"]
 
 
 def loss_bits(path: pathlib.Path) -> dict[int, str]:
@@ -224,8 +226,8 @@ def main() -> None:
     import torch  # noqa: PLC0415
     print(f"`.venv/bin/python benchmarks/c9_recovery.py {seconds:.0f}` on two cores of {processor()}; torch "
           f"{torch.__version__}. 6.9M GPT-2 shape, fp32, {SAMPLES} samples of 128 tokens a step, two ranks of one "
-          f"thread. kente: `kente launch -n 2`, a snapshot every step. torchrun: DDP over gloo, --max-restarts, "
-          f"--monitor-interval 0.1, torch.save every {CHECKPOINT_EVERY} steps.\n")
+          f"thread. kente: `kente launch -n 2 --standby`, a snapshot every step. torchrun: DDP over gloo, "
+          f"--max-restarts, --monitor-interval 0.1, torch.save every {CHECKPOINT_EVERY} steps.\n")
     print("| | kills | kill to next finished step, p50, s | p99, s | most, s | no step within 60 s | steps done again "
           "| undisturbed step, s | goodput, % |")
     print("|---|---|---|---|---|---|---|---|---|")
