@@ -139,9 +139,9 @@ TEST_F(Control, APublicAddressIsRefused) {
 }
 
 TEST(ControlFrame, ComesBackFromItsBytesHoweverTheyAreCut) {
-  const std::vector<ControlFrame> frames = {hello(3), ProgressBoard::Entry{.step = 1 << 20},
-                                            Goodbye{.status = 3}, Order::kStop, Ready{},
-                                            Order::kGo};
+  const std::vector<ControlFrame> frames = {
+      hello(3),  ProgressBoard::Entry{.step = 1 << 20}, Goodbye{.status = 3}, Order::kStop, Ready{},
+      Order::kGo};
   std::string bytes;
   for (const ControlFrame& frame : frames) bytes += encode_frame(frame);
   std::string received;
