@@ -113,9 +113,11 @@ std::vector<pid_t> end_all_with(const std::string& entry, double seconds) {
     std::vector<pid_t> left = processes_with(entry);
     // A process that another one starts meanwhile is found in the next round.
     for (const pid_t pid : left) ::kill(pid, SIGKILL);
-    while (::waitpid(-1, nullptr, WNOHANG) > 0) continue;
     if (left.empty() || deadline.passed()) return left;
-    for (const pid_t pid : left) wait_for_end(pid, deadline.seconds_left());
+    for (const pid_t pid : left) {
+      wait_for_end(pid, deadline.seconds_left());
+      ::waitpid(pid, nullptr, WNOHANG);  // only these: how others ended somebody else wants to know
+    }
   }
 }
 
