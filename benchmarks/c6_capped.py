@@ -11,6 +11,7 @@ shows medians over the pairs, and the least and the most.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pathlib
@@ -26,6 +27,7 @@ PAIRS = 3
 CAPS = (100, 50, 25)
 
 
+@functools.cache
 def quota() -> list[str]:
     """The kernel's quota where this user may set one: stops that another process makes come late where all cores
     are busy, and the rank gets less than its share."""
@@ -107,9 +109,11 @@ def main() -> None:
     command = " ".join(["benchmarks/c6_capped.py", *sys.argv[1:]])
     print(f"`.venv/bin/python {command}`, {PAIRS} pairs of kente and DDP for each cap, on two cores "
           f"of {processor()}; torch {versions['torch']}, transformers {versions['transformers']}.\n")
+    throttle = " ".join(["kente throttle", *quota()])
     print("6.9M GPT-2 shape, fp32, 64 samples of 128 tokens a step, one thread a rank. Rank 1 gets the share of its "
-          f"core in the first column (`kente throttle{''.join(' ' + word for word in quota())}`). eta: tokens/s of both over the sum of each alone, each side "
-          "with its own code, three times two steps of each in turn, the second one counted; medians, least and most. kente planned from its own measurement, nothing set by hand.\n")
+          f"core in the first column (`{throttle}`). eta: tokens/s of both over the sum of each alone, each side with "
+          "its own code, three times two steps of each in turn, the second one counted; medians, least and most. "
+          "kente planned from its own measurement, nothing set by hand.\n")
     print("| rank 1's core | kente's shares | eta kente, % | predicted off by, % | eta kente, equal shares, % "
           "| eta DDP, % | tokens/s, kente over DDP |")
     print("|---|---|---|---|---|---|---|")

@@ -1,12 +1,12 @@
-# Headers that most files read are read once: it halves a clean build. The preset tsan does without, so that every file
-# still has to name what it needs.
+# Headers that most files read are read once: it saves a third of a clean build. The preset tsan does without, so that
+# every file still has to name what it needs.
 option(KENTE_PRECOMPILE "Precompile the headers that most files include" OFF)
 
 set(kente_std_headers <algorithm> <array> <cmath> <cstdint> <cstdio> <cstring> <filesystem> <fstream> <functional>
     <limits> <map> <memory> <numeric> <optional> <set> <sstream> <string> <string_view> <utility> <vector>)
 
-# kente_precompiled(NAME [PROGRAM] HEADERS ... LIBRARIES ...): a set of headers. PROGRAM: for executables, whose code
-# is compiled with -fPIE, not with -fPIC.
+# kente_precompiled(NAME [PROGRAM] HEADERS ... [LIBRARIES ...] [OPTIONS ...]): a set of headers. PROGRAM: for
+# executables, whose code is compiled with -fPIE, not with -fPIC.
 function(kente_precompiled name)
   cmake_parse_arguments(ARG "PROGRAM" "" "HEADERS;LIBRARIES;OPTIONS" ${ARGN})
   file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/precompiled/${name}.cpp CONTENT "// Only its headers matter.\n")
@@ -31,13 +31,10 @@ function(kente_reuse name)
 endfunction()
 
 if(KENTE_PRECOMPILE)
-  # ccache has to be told that a precompiled header may stand for its text. With one g++ 12 sees an overflow, too, in
+  # For ccache, see CMakeLists.txt. With a precompiled header g++ 12 sees an overflow, too, in
   # "text" + std::string that is not there (GCC bug 105651); the other presets keep these warnings.
   target_compile_options(kente_flags INTERFACE $<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess -Wno-stringop-overflow
                                                -Wno-array-bounds>)
-  if(KENTE_CCACHE)
-    list(PREPEND CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros)
-  endif()
   kente_precompiled(kente_std HEADERS ${kente_std_headers})
   kente_precompiled(kente_tensors HEADERS ${kente_std_headers} <ATen/core/Tensor.h> LIBRARIES kente_torch)
   kente_precompiled(kente_programs PROGRAM HEADERS ${kente_std_headers} <CLI/CLI.hpp>

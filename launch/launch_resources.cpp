@@ -28,7 +28,7 @@ std::string scratch_prefix(const std::string& run_directory) {
   return "kente-mpi-" + hex64(xxh3_64(run.data(), run.size())) + "-";
 }
 
-/// A new directory <prefix>XXXXXX. Empty when it cannot be made: Open MPI then uses its own places.
+/// A new directory whose name begins so. Empty when it cannot be made: Open MPI then uses its own.
 std::string make_directory(const std::string& parent, const std::string& prefix) {
   std::string pattern = parent + "/" + prefix + "XXXXXX";
   return ::mkdtemp(pattern.data()) != nullptr ? pattern : std::string();

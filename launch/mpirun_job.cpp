@@ -41,6 +41,7 @@ MpirunJob::~MpirunJob() { end(); }
 std::vector<pid_t> MpirunJob::processes() const { return processes_with(mark()); }
 
 std::vector<pid_t> MpirunJob::end() {
+  if (std::exchange(ended_, true)) return {};
   std::vector<pid_t> left = end_all_with(mark(), kEndSeconds);
   output_.finish();
   return left;

@@ -37,7 +37,7 @@ class MpirunJob {
   /// Those of this machine, without zombies: a pid of another machine means nothing here.
   std::vector<pid_t> processes() const;
   /// SIGKILL to all of them, until none is left or some seconds have passed. Returns those that
-  /// are left: stuck in the kernel.
+  /// are left: stuck in the kernel. A second call does nothing.
   std::vector<pid_t> end();
 
   std::map<int, Hello> hellos;       // of the ranks that have come
@@ -52,6 +52,7 @@ class MpirunJob {
   std::optional<MpiScratch> scratch_;
   RankOutput output_;
   pid_t mpirun_ = -1;
+  bool ended_ = false;
 };
 
 }  // namespace kente

@@ -45,11 +45,7 @@ bool Standby::tend(const StartJob& start, int ranks, double now) {
   return ready_.size() == static_cast<size_t>(ranks) && !std::exchange(told_, true);
 }
 
-void Standby::ended(pid_t pid, int exit_status) {
-  if (!job_ || job_->mpirun() != pid) return;
-  job_->mpirun_status = exit_status;
-  broken_ = true;
-}
+void Standby::ended(pid_t pid) { broken_ = broken_ || (job_ && job_->mpirun() == pid); }
 
 std::unique_ptr<MpirunJob> Standby::take(const std::vector<std::string>& command, int ranks) {
   hear();

@@ -22,7 +22,7 @@ class Standby {
   /// ends them when one of them died; then others come a while later. True once all are ready.
   bool tend(const StartJob& start, int ranks, double now);
   /// A child of this process has ended.
-  void ended(pid_t pid, int exit_status);
+  void ended(pid_t pid);
   /// Hands them over if all are ready and were started with this command; what is of no use is
   /// ended.
   std::unique_ptr<MpirunJob> take(const std::vector<std::string>& command, int ranks);

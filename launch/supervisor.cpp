@@ -160,9 +160,9 @@ void Supervisor::hear(Start& start) {
   int status = 0;
   for (pid_t ended = 0; (ended = ::waitpid(-1, &status, WNOHANG)) > 0;) {
     hosts_.ended(ended, status);
-    const int exit_status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    standby_.ended(ended, exit_status);
-    if (ended == start.job->mpirun()) start.job->mpirun_status = exit_status;
+    standby_.ended(ended);
+    if (ended == start.job->mpirun())
+      start.job->mpirun_status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   }
 }
 

@@ -1,6 +1,7 @@
 #include "csrc/ckpt/chunk_reader.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "csrc/base/hash.h"
@@ -44,7 +45,7 @@ void ChunkReader::announce(std::vector<int64_t> chunks) {
 
 void ChunkReader::announce_all() {
   std::vector<int64_t> all(digests_.size());
-  for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int64_t>(i);
+  std::iota(all.begin(), all.end(), int64_t{0});
   announce(std::move(all));
 }
 

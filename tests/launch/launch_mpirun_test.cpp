@@ -29,8 +29,12 @@ class Launch : public ProgramRun {
   std::string events(const std::string& run) { return read(run + "/events.jsonl"); }
   /// How often an event of this kind was recorded.
   int count(const std::string& run, const std::string& kind) {
+    return occurrences(run, "\"event\":\"" + kind + "\"");
+  }
+  /// How often the events hold that text.
+  int occurrences(const std::string& run, const std::string& wanted) {
     int found = 0;
-    const std::string all = events(run), wanted = "\"event\":\"" + kind + "\"";
+    const std::string all = events(run);
     for (size_t at = all.find(wanted); at != std::string::npos; at = all.find(wanted, at + 1))
       ++found;
     return found;
@@ -111,11 +115,7 @@ TEST_F(Launch, RanksThatStoodByTakeOverWithTheUndisturbedBits) {
   EXPECT_EQ(losses("run"), losses("alone"));
   EXPECT_EQ(digest("run"), digest("alone"));
   expect_nothing_left("run");
-  size_t took_over = 0;
-  for (size_t at = 0; (at = events("run").find("by those that stood by", at)) != std::string::npos;
-       ++at)
-    ++took_over;
-  EXPECT_EQ(took_over, 2u) << events("run");
+  EXPECT_EQ(occurrences("run", "by those that stood by"), 2) << events("run");
 }
 
 TEST_F(Launch, StopsByOrderWithAStoredStepAndAtOnceByASecondOrder) {

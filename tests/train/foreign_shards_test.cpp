@@ -19,27 +19,20 @@ class ForeignShards : public ExactRun {
     options_.train.recipe.steps = 16;
     options_.train.plan = plan_from_borders({{0, 3, 6}}, {16});
     options_.train.checkpoint_every = 5;
-    reference_ = interrupted(StartMode::kFresh, 0);
+    reference_ = train(options_.train.plan, 2);
   }
-  /// Trains in a new directory, until the step's end if it is not 0.
-  ThreadedRun interrupted(StartMode start, int64_t until) {
-    options_.train.start = start;
-    options_.run_directories = {fresh_directory()};
-    options_.on_step = [until](int, const StepReport& report) {
-      if (report.step == until) throw DeviceError("killed on purpose");
-    };
-    if (until == 0) return train_on_threads(options_, 2);
-    EXPECT_THROW(train_on_threads(options_, 2), DeviceError);
-    return {};
-  }
-  /// The newest step's directory of a run that was interrupted.
+  /// The newest step's directory of a new run that was interrupted.
   fs::path newest() {
-    interrupted(StartMode::kFresh, 12);
+    options_.run_directories = {fresh_directory()};
+    options_.on_step = [](int, const StepReport& report) {
+      if (report.step == 12) throw DeviceError("killed on purpose");
+    };
+    EXPECT_THROW(train_on_threads(options_, 2), DeviceError);
+    options_.on_step = nullptr;
     return fs::path(options_.run_directories[0]) / "ckpt" / step_directory(10);
   }
   void expect_resumed_from(int64_t step) {
     options_.train.start = StartMode::kResume;
-    options_.on_step = nullptr;
     const ThreadedRun run = train_on_threads(options_, 2);
     EXPECT_EQ(run.result.resumed_from, step);
     EXPECT_EQ(run.result.parameters_sha256, reference_.result.parameters_sha256);
@@ -90,7 +83,6 @@ TEST_F(ForeignShards, AWholeStepOfAnotherRunIsRefusedNamingBothRuns) {
   fs::remove_all(step);
   fs::copy(other, step, fs::copy_options::recursive);
   options_.train.start = StartMode::kResume;
-  options_.on_step = nullptr;
   try {
     train_on_threads(options_, 2);
     ADD_FAILURE() << "two runs in one directory";
