@@ -28,7 +28,7 @@ PROJECT = pathlib.Path(__file__).resolve().parent.parent
 KENTE = PROJECT / "build" / "cpu" / "bin" / "kente"
 EVERY_SECONDS = 20  # between two kills
 UNDISTURBED_STEPS = 60
-SAMPLES = 32  # a step, of 128 tokens
+SAMPLES = 20  # a step, of 128 tokens: more than half a second
 CHECKPOINT_EVERY = 10  # steps: torchrun's peer; kente has its snapshots
 
 RECIPE = """

@@ -83,7 +83,7 @@ Flags parse(int argc, char** argv) {
       ->check(CLI::PositiveNumber);
   app.add_flag("--standby", options.standby,
                "keep a second set of ranks that have everything loaded, to take over when one of "
-               "those that train fails: about 150 MB of memory a rank");
+               "those that train fails: about 80 MB of memory a rank");
   app.add_option("--chaos", options.chaos.seed,
                  "disturb the run on purpose, as this seed says: ranks are killed, frozen and "
                  "slowed, bits of snapshots and checkpoints flipped; judged at the end");

@@ -31,6 +31,8 @@ int64_t run_of_three(FileSystem& files, int64_t after = 0) {
 
 int64_t operations_of_a_run() {
   FaultyFileSystem files;
+  files.make_directories("/run");
+  files.set_fault(-1, Fault::kFail);
   EXPECT_EQ(run_of_three(files), 30);
   return files.operations();
 }
@@ -50,6 +52,43 @@ TEST(Durability, NewestCommittedStepLoadsAfterAFaultAtAnyOperation) {
         ASSERT_GE(load_newest(files, kDirectory), committed)
             << "operation " << index << " fault " << static_cast<int>(fault) << " unsynced "
             << static_cast<int>(unsynced);
+      }
+}
+
+/// The same by a run that lives through what its disk does: training never stops for it.
+int64_t run_of_three_in_spite_of(FileSystem& files) {
+  int64_t committed = -1;
+  for (const int64_t step : {10, 20, 30}) {
+    try {
+      remove_leftovers(files, kDirectory);
+      write_small_checkpoint(files, kDirectory, step);
+      committed = step;
+      retain(files, kDirectory, 1);
+    } catch (const StorageError&) {
+      continue;
+    }
+  }
+  return committed;
+}
+
+TEST(Durability, NewestCommittedStepLoadsFromADiskThatWasFullOrLostWhatItShouldSync) {
+  const int64_t operations = operations_of_a_run();
+  for (int64_t index = 0; index < operations; ++index)
+    for (const Fault fault : {Fault::kFail, Fault::kFull, Fault::kLostSync})
+      for (const Unsynced unsynced : {Unsynced::kLost, Unsynced::kEntriesOnly, Unsynced::kKept}) {
+        FaultyFileSystem files;
+        files.make_directories("/run");
+        files.sync_directory("/");
+        files.set_fault(index, fault);
+        const int64_t committed = run_of_three_in_spite_of(files);
+        const std::string where = "operation " + std::to_string(index) + " fault " +
+                                  std::to_string(static_cast<int>(fault));
+        ASSERT_TRUE(files.fault_happened()) << where;
+        ASSERT_GE(committed, fault == Fault::kFull ? -1 : 20) << where << ": one attempt is lost";
+        ASSERT_GE(load_newest(files, kDirectory), committed) << where << ", before the power cut";
+        files.power_cycle(unsynced);
+        ASSERT_GE(load_newest(files, kDirectory), committed)
+            << where << " unsynced " << static_cast<int>(unsynced);
       }
 }
 

@@ -12,12 +12,20 @@ struct FaultyFileSystem::Node {
   bool directory = false;
   std::string bytes, synced_bytes;
   std::map<std::string, NodePtr> entries, synced_entries;
+  size_t clean_bytes = 0;  // what the system takes for written: a sync writes what follows
+
+  void sync() {
+    synced_bytes.resize(clean_bytes);
+    synced_bytes += bytes.substr(clean_bytes);
+    clean_bytes = bytes.size();
+  }
 
   void forget(Unsynced unsynced) {
     if (unsynced == Unsynced::kKept) synced_bytes = bytes;
     if (unsynced != Unsynced::kLost) synced_entries = entries;
     bytes = synced_bytes;
     entries = synced_entries;
+    clean_bytes = bytes.size();
     for (auto& [name, node] : entries) node->forget(unsynced);
   }
 
@@ -38,6 +46,7 @@ struct FaultyFileSystem::Node {
           break;
       }
       synced_bytes = bytes;
+      clean_bytes = bytes.size();
     }
     std::map<std::string, NodePtr> left;
     for (const auto* all : {&entries, &synced_entries})
@@ -62,8 +71,9 @@ class FaultyFileSystem::Writable : public WritableFile {
     files_.append_to(*node_, path_, data, bytes);
   }
   void sync() override {
+    if (files_.is_due(Fault::kLostSync)) node_->clean_bytes = node_->bytes.size();
     files_.next_operation(path_);
-    node_->synced_bytes = node_->bytes;
+    node_->sync();
   }
   void close() override { files_.next_operation(path_); }
 
@@ -100,12 +110,14 @@ void FaultyFileSystem::set_fault(int64_t index, Fault fault) {
 void FaultyFileSystem::power_cycle(Unsynced unsynced) {
   root_->forget(unsynced);
   powered_ = true;
+  full_ = false;
   fault_at_ = -1;
 }
 
 void FaultyFileSystem::power_cycle_at_random(std::mt19937& random) {
   root_->forget_at_random(random);
   powered_ = true;
+  full_ = false;
   fault_at_ = -1;
 }
 
@@ -115,21 +127,36 @@ void FaultyFileSystem::flip_bit(const std::string& path, int64_t byte, int bit) 
   const auto at = static_cast<size_t>(byte);
   node->bytes.at(at) = static_cast<char>(node->bytes.at(at) ^ (1 << bit));
   node->synced_bytes = node->bytes;
+  node->clean_bytes = node->bytes.size();
 }
 
-bool FaultyFileSystem::next_operation(const std::string& path) {
+bool FaultyFileSystem::next_operation(const std::string& path, bool grows) {
   if (!powered_) throw StorageError(path + ": no power");
-  if (operations_++ != fault_at_) return false;
+  const bool due = operations_++ == fault_at_;
+  if (full_ && grows) throw StorageError(path + ": no space left");
+  if (!due) return false;
   happened_ = true;
-  if (fault_ == Fault::kFail) throw StorageError(path + ": injected failure");
-  powered_ = false;
-  if (fault_ == Fault::kTorn) return true;
+  switch (fault_) {
+    case Fault::kFail:
+    case Fault::kLostSync:
+      throw StorageError(path + ": injected failure");
+    case Fault::kFull:
+      full_ = true;
+      if (grows) return true;
+      throw StorageError(path + ": no space left");
+    case Fault::kTorn:
+      powered_ = false;
+      return true;
+    case Fault::kPowerCut:
+      powered_ = false;
+      break;
+  }
   throw StorageError(path + ": power cut");
 }
 
 void FaultyFileSystem::append_to(Node& node, const std::string& path, const void* data,
                                  int64_t bytes) {
-  const bool torn = next_operation(path);
+  const bool torn = next_operation(path, true);
   node.bytes.append(static_cast<const char*>(data), static_cast<size_t>(torn ? bytes / 2 : bytes));
   if (torn) throw StorageError(path + ": torn write");
 }
@@ -161,7 +188,7 @@ FaultyFileSystem::NodePtr FaultyFileSystem::parent_of(const std::string& path,
 }
 
 std::unique_ptr<WritableFile> FaultyFileSystem::create(const std::string& path) {
-  if (next_operation(path)) throw StorageError(path + ": power cut");
+  if (next_operation(path, true)) throw StorageError(path + ": cut short");
   std::string name;
   const NodePtr parent = parent_of(path, name);
   const auto [entry, fresh] = parent->entries.emplace(name, std::make_shared<Node>());
@@ -197,7 +224,7 @@ void FaultyFileSystem::make_directories(const std::string& path) {
   for (std::string part; std::getline(parts, part, '/');) {
     if (part.empty()) continue;
     if (!node->entries.contains(part)) {
-      if (next_operation(path)) throw StorageError(path + ": power cut");
+      if (next_operation(path, true)) throw StorageError(path + ": cut short");
       node->entries[part] = std::make_shared<Node>();
       node->entries[part]->directory = true;
     }
@@ -209,6 +236,7 @@ void FaultyFileSystem::remove(const std::string& path) {
   if (next_operation(path)) throw StorageError(path + ": power cut");
   std::string name;
   if (parent_of(path, name)->entries.erase(name) == 0) throw StorageError(path + ": not found");
+  full_ = false;
 }
 
 void FaultyFileSystem::remove_all(const std::string& path) {

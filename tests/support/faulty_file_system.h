@@ -14,9 +14,13 @@ namespace kente {
 
 /// What happens at the chosen operation.
 enum class Fault {
-  kFail,      // it throws StorageError and changes nothing; later ones work
+  kFail,  // it throws StorageError and changes nothing; later ones work
+  kFull,  // ENOSPC: of an append half its bytes are there; nothing grows until a file is removed
+  kLostSync,  // EIO: bytes that a failed sync of a file should have written never reach the medium,
+              // though later ones succeed, as on Linux (Rebello et al., USENIX ATC 2020); at other
+              // operations as kFail: entries of directories are in a journal
   kTorn,      // an append writes half its bytes first, another operation none; then as kPowerCut
-  kPowerCut,  // it and all later ones throw until power_on()
+  kPowerCut,  // it and all later ones throw until the power is back
 };
 
 /// What a power cut leaves of the things that were never synced.
@@ -72,7 +76,8 @@ class FaultyFileSystem : public FileSystem {
   NodePtr parent_of(const std::string& path, std::string& name) const;
   /// Counts an operation that changes something; throws when the fault is due. True: tear this
   /// append.
-  bool next_operation(const std::string& path);
+  bool next_operation(const std::string& path, bool grows = false);
+  bool is_due(Fault fault) const { return powered_ && fault_ == fault && operations_ == fault_at_; }
   void append_to(Node& node, const std::string& path, const void* data, int64_t bytes);
 
   NodePtr root_;
@@ -81,6 +86,7 @@ class FaultyFileSystem : public FileSystem {
   Fault fault_ = Fault::kFail;
   bool happened_ = false;
   bool powered_ = true;
+  bool full_ = false;
 };
 
 }  // namespace kente
