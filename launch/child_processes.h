@@ -17,6 +17,12 @@ pid_t start_program(const std::vector<std::string>& command,
 /// Processes of this user whose environment holds entry ("NAME=value"), without zombies.
 std::vector<pid_t> processes_with(const std::string& entry);
 
+/// Whether this process may raise a priority that it has lowered: many users may not.
+bool may_raise_priority();
+
+/// Gives every thread of these processes this nice value, as far as one may.
+void set_nice(const std::vector<pid_t>& processes, int nice);
+
 /// SIGKILL to all of processes_with(entry), until none is left or the time is over. Returns those
 /// that are left: stuck in the kernel.
 std::vector<pid_t> end_all_with(const std::string& entry, double seconds);

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <set>
 
 #include "csrc/base/errors.h"
 #include "csrc/base/hash.h"
@@ -128,9 +129,17 @@ class Chooser {
     if (!cluster || !still_holds(*cluster, request_.bench, world_)) return chosen;
     if (request_.replan)
       return plan_for(std::move(*cluster), "planned anew from what the run's steps measured");
+    chosen.state_copies = state_copies(*cluster);
     chosen.cluster = std::move(cluster);
     chosen.planned = true;
     return chosen;
+  }
+
+  int state_copies(const ClusterProfile& cluster) const {
+    if (!request_.snapshots) return 0;
+    std::set<std::string> nodes;
+    for (const DeviceProfile& device : cluster.devices) nodes.insert(device.node);
+    return request_.peer_copies && nodes.size() > 1 ? kSnapshotCopiesOnNodes : kSnapshotCopies;
   }
 
   /// Beside the run directories, one file for each shape of layers and number of ranks.
@@ -168,9 +177,15 @@ class Chooser {
 
   ChosenPlan plan_for(ClusterProfile cluster, const std::string& how) {
     ChosenPlan chosen;
+    const int wanted = state_copies(cluster);
+    chosen.state_copies = wanted;
     chosen.plan = told_plan([&] {
-      const CostModel model(recipe(), cluster);
-      PlanResult result = make_plan(model, {});
+      PlanResult result = make_plan(CostModel(recipe(), cluster, wanted), {});
+      if (result.finalists.empty() && wanted > 0) {
+        chosen.state_copies = 0;
+        log_.warn("no plan leaves memory for snapshots: " + result.nothing_fits);
+        result = make_plan(CostModel(recipe(), cluster), {});
+      }
       if (result.finalists.empty()) throw UsageError(result.nothing_fits);
       Candidate& best = result.finalists.front();
       best.plan.prediction = prediction_of(best.cost);
@@ -178,6 +193,7 @@ class Chooser {
     });
     chosen.cluster = std::move(cluster);
     chosen.how = how;
+    if (chosen.state_copies < wanted) chosen.how += "; no memory is left for snapshots";
     chosen.planned = true;
     return chosen;
   }

@@ -18,7 +18,9 @@ struct PlanRequest {
   std::string cluster;  // a profile to plan from in place of measuring; may be empty
   int stages = 0;       // pipeline length of the even plan; 0: any
   bool resume = false;
-  bool replan = false;  // a resumed run is planned anew from what its steps measured
+  bool replan = false;       // a resumed run is planned anew from what its steps measured
+  bool snapshots = false;    // are taken, and want memory
+  bool peer_copies = false;  // of snapshots too, where there are several nodes
   std::string run_directory;
   BenchOptions bench;  // recipe, imitation, build
 };
@@ -29,6 +31,7 @@ struct ChosenPlan {
   std::optional<ClusterProfile> cluster;
   std::string how;       // one line for people
   bool planned = false;  // by kente: no person chose it
+  int state_copies = 0;  // of snapshots for which it left memory, see CostModel
 };
 
 /// A collective; every rank gets the same plan.

@@ -1,6 +1,7 @@
 #include "launch/mpirun_job.h"
 
 #include <fmt/format.h>
+#include <sys/resource.h>
 
 #include <random>
 #include <utility>
@@ -10,6 +11,7 @@
 namespace kente {
 namespace {
 
+constexpr int kStandbyNice = 19;
 constexpr double kEndSeconds = 10;  // for SIGKILL to work everywhere
 
 std::string random_token() {
@@ -34,11 +36,18 @@ MpirunJob::MpirunJob(Options options)
   if (options_.local) scratch_.emplace(options_.run_directory).add_to(environment);
   mpirun_ = start_program(options_.command, environment, output_.write_end());
   output_.close_write_end();
+  if (options_.stands_by && options_.local && may_raise_priority())
+    set_nice({mpirun_}, kStandbyNice);  // before it starts the ranks: they inherit it
 }
 
 MpirunJob::~MpirunJob() { end(); }
 
 std::vector<pid_t> MpirunJob::processes() const { return processes_with(mark()); }
+
+void MpirunJob::go() {
+  set_nice(processes(), ::getpriority(PRIO_PROCESS, 0));
+  server_.tell_all(Order::kGo);
+}
 
 std::vector<pid_t> MpirunJob::end() {
   if (std::exchange(ended_, true)) return {};

@@ -36,6 +36,9 @@ class MpirunJob {
   pid_t mpirun() const { return mpirun_; }
   /// Those of this machine, without zombies: a pid of another machine means nothing here.
   std::vector<pid_t> processes() const;
+  /// Ranks that stand by begin. Until then they load when no other process wants the core, where
+  /// this user may give them their priority back.
+  void go();
   /// SIGKILL to all of them, until none is left or some seconds have passed. Returns those that
   /// are left: stuck in the kernel. A second call does nothing.
   std::vector<pid_t> end();

@@ -24,6 +24,7 @@ struct Flags {
   std::string recipe, cluster, out, plan, simulate;
   std::vector<std::string> overrides, what_ifs;
   PlanOptions options;
+  int state_copies = 0;
   bool json = false;
 };
 
@@ -96,7 +97,7 @@ std::string what_if_words(const Flags& flags, const Recipe& recipe, const Candid
   const ClusterProfile cluster = load_cluster(flags.cluster, recipe);
   PlanOptions options = flags.options;
   options.runners_up = 0;
-  const PlanResult without = make_plan(CostModel(recipe, cluster), options);
+  const PlanResult without = make_plan(CostModel(recipe, cluster, flags.state_copies), options);
   if (without.finalists.empty()) return "without the added devices nothing fits\n";
   const double before = without.finalists.front().value;
   char percent[32];
@@ -121,7 +122,7 @@ void write_pictures(const Flags& flags, const CostModel& model, PlanResult& resu
 ExitStatus plan(const Flags& flags) {
   const Recipe recipe = load_recipe(flags.recipe, flags.overrides);
   const ClusterProfile cluster = choose_cluster(flags, recipe);
-  const CostModel model(recipe, cluster);
+  const CostModel model(recipe, cluster, flags.state_copies);
   PlanResult result =
       flags.plan.empty() ? make_plan(model, flags.options) : score_plan(flags, model);
   if (result.finalists.empty()) throw UsageError(result.nothing_fits);
@@ -156,6 +157,11 @@ void add_flags(CLI::App& app, Flags& flags) {
       ->transform(CLI::CheckedTransformer(schedules, CLI::ignore_case));
   app.add_option("--memory-use", flags.options.memory_use, "part of the free memory to plan with")
       ->check(CLI::Range(0.01, 1.0))
+      ->capture_default_str();
+  app.add_option("--state-copies", flags.state_copies,
+                 "leave memory for so many copies of each rank's part of the state: 3 for the "
+                 "snapshots of kente launch, 7 where they are copied between nodes")
+      ->check(CLI::Range(0, 100))
       ->capture_default_str();
   app.add_option("--plan", flags.plan, "score this plan instead of searching one");
   app.add_option("--out", flags.out, "write the plan here");

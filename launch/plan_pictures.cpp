@@ -98,7 +98,7 @@ PlanPage::Table memory_table(const CostModel& model, const Plan& plan, const Pla
   PlanPage::Table table{.title = "Memory against limits",
                         .note = "Predicted peak of each rank that is drawn above.",
                         .header = {"rank", "device", "parameters", "gradients", "optimizer",
-                                   "activations", "other", "all", "free"},
+                                   "activations", "snapshots", "other", "all", "free"},
                         .rows = {}};
   for (const size_t r : drawn_replicas(model, plan))
     for (const StagePlan& stage : plan.replicas[r].stages) {
@@ -107,6 +107,7 @@ PlanPage::Table memory_table(const CostModel& model, const Plan& plan, const Pla
       table.rows.push_back({std::to_string(rank), device_name(model, stage.ranks.front()),
                             bytes_words(memory.parameters), bytes_words(memory.gradients),
                             bytes_words(memory.optimizer), bytes_words(memory.activations),
+                            bytes_words(memory.snapshots),
                             bytes_words(memory.transient + memory.process),
                             bytes_words(memory.total()), bytes_words(cost.free_bytes[rank])});
     }

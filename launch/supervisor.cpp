@@ -297,7 +297,7 @@ std::unique_ptr<MpirunJob> Supervisor::next_job(bool resume) {
   incarnation_ = job ? job->options().incarnation : jobs_ + 1;
   event("launch", last_step_, fmt::format("start {} of {} ranks{}", ++starts_, ranks_, how));
   if (!job) return start_job(resume, false);
-  job->server().tell_all(Order::kGo);
+  job->go();
   return job;
 }
 

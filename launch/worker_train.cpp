@@ -31,6 +31,11 @@ void print_result(const TrainFlags& flags, const TrainResult& result) {
                 flags.out.c_str());
 }
 
+/// Steps between snapshots: each one, where somebody starts the run again when a rank dies.
+int64_t snapshot_every(const TrainFlags& flags, const TrainProcess& process) {
+  return flags.snapshot_every >= 0 ? flags.snapshot_every : process.supervised;
+}
+
 PlanRequest request_of(const TrainFlags& flags, const Recipe& recipe, const TrainProcess& process) {
   PlanRequest request;
   request.plan = flags.plan;
@@ -38,6 +43,8 @@ PlanRequest request_of(const TrainFlags& flags, const Recipe& recipe, const Trai
   request.stages = flags.stages;
   request.resume = flags.resume;
   request.replan = flags.replan;
+  request.snapshots = snapshot_every(flags, process) > 0;
+  request.peer_copies = flags.snapshot_copy_every > 0;
   request.run_directory = flags.out;
   request.bench.recipe = recipe;
   request.bench.out_directory = flags.out;
@@ -58,7 +65,7 @@ void show_measuring(const std::string& what, bool terminal) {
 void print_plan(const Recipe& recipe, const ChosenPlan& chosen, int ranks) {
   std::printf("%s\n", chosen.how.c_str());
   if (chosen.cluster) {
-    const CostModel model(recipe, *chosen.cluster);
+    const CostModel model(recipe, *chosen.cluster, chosen.state_copies);
     std::printf("%s\n", describe_cost(model, chosen.plan, predict(model, chosen.plan)).c_str());
   } else {
     std::printf("%s\n",
@@ -110,8 +117,9 @@ ExitStatus run_train(const TrainFlags& flags, const Recipe& recipe, const TrainP
   options.checkpoint_to = flags.checkpoint_to;
   options.background_checkpoints = !flags.checkpoint_wait;
   options.snapshots = snapshot_directory(process.shared_memory, flags.out);
-  options.snapshot_every = flags.snapshot_every >= 0 ? flags.snapshot_every : process.supervised;
+  options.snapshot_every = snapshot_every(flags, process);
   options.snapshot_copy_every = flags.snapshot_copy_every;
+  options.state_copies = chosen.state_copies;
   options.check_replicas_every = flags.check_replicas_every;
   options.timeout_seconds = flags.timeout;
   options.build_id = process.build_id;

@@ -135,8 +135,12 @@ std::vector<int> PlanCost::overfull() const {
   return found;
 }
 
-CostModel::CostModel(const Recipe& recipe, const ClusterProfile& cluster)
-    : recipe_(recipe), cluster_(cluster), ranks_(cluster), layout_(model_layout(recipe.model)) {
+CostModel::CostModel(const Recipe& recipe, const ClusterProfile& cluster, int state_copies)
+    : recipe_(recipe),
+      cluster_(cluster),
+      state_copies_(state_copies),
+      ranks_(cluster),
+      layout_(model_layout(recipe.model)) {
   const int devices = static_cast<int>(cluster.devices.size());
   for (int a = 0; a < devices; ++a)
     for (int b = 0; b < devices; ++b) {

@@ -44,12 +44,14 @@ struct PlanCost {
 /// sizes, links as t = a + n/b, the whole put together by the event simulator.
 class CostModel {
  public:
-  /// recipe and cluster must outlive it. The cluster was parsed for this recipe.
-  CostModel(const Recipe& recipe, const ClusterProfile& cluster);
+  /// recipe and cluster must outlive it. The cluster was parsed for this recipe. state_copies: how
+  /// often snapshots keep the state in memory, see csrc/plan/memory.h.
+  CostModel(const Recipe& recipe, const ClusterProfile& cluster, int state_copies = 0);
 
   const Recipe& recipe() const { return recipe_; }
   const ClusterProfile& cluster() const { return cluster_; }
   const RankTable& ranks() const { return ranks_; }
+  int state_copies() const { return state_copies_; }
   /// The model's parameter groups, as model_layout lists them.
   const std::vector<ParamGroup>& layout() const { return layout_; }
 
@@ -90,6 +92,7 @@ class CostModel {
 
   const Recipe& recipe_;
   const ClusterProfile& cluster_;
+  int state_copies_;
   RankTable ranks_;
   std::vector<ParamGroup> layout_;
   std::vector<std::vector<LinkProfile>> links_;  // by device pair; [same node]

@@ -95,18 +95,26 @@ int64_t transient_bytes(const ModelSizes& m, const ChunkShape& chunk, int64_t to
   return std::max(chunk.blocks > 0 ? tokens * block : 0, chunk.has_head ? head : 0);
 }
 
+/// Indices of the groups of which the rank holds a layer.
+std::vector<size_t> held_groups(const std::vector<ParamGroup>& layout, const Mesh& mesh, int rank) {
+  const std::vector<int> layers = mesh.layers_of(rank);
+  std::vector<size_t> held;
+  for (size_t group = 0; group < layout.size(); ++group)
+    if (std::any_of(layout[group].layers.begin(), layout[group].layers.end(), [&](int layer) {
+          return std::binary_search(layers.begin(), layers.end(), layer);
+        }))
+      held.push_back(group);
+  return held;
+}
+
 void add_state(const Recipe& recipe, const std::vector<ParamGroup>& layout, const Mesh& mesh,
                int rank, int64_t element, MemoryPrediction& memory) {
-  const std::vector<int> layers = mesh.layers_of(rank);
   if (mesh.shard_optimizer)
     for (const ElementRange& shard : optimizer_shards_of(rank, mesh, layout))
       memory.optimizer += shard.size() * 8;
   int64_t largest = 0;
-  for (const ParamGroup& group : layout) {
-    const bool held = std::any_of(group.layers.begin(), group.layers.end(), [&](int layer) {
-      return std::binary_search(layers.begin(), layers.end(), layer);
-    });
-    if (!held) continue;
+  for (const size_t index : held_groups(layout, mesh, rank)) {
+    const ParamGroup& group = layout[index];
     const bool exact = recipe.numerics.reduction == Reduction::kExact;
     memory.parameters += group.size * (4 + (element == 4 ? 0 : element));
     memory.gradients += group.size * (exact ? 8 : 4);
@@ -114,6 +122,37 @@ void add_state(const Recipe& recipe, const std::vector<ParamGroup>& layout, cons
     largest = std::max(largest, exact ? 4 * group.size : 0);
   }
   memory.gradients += largest;
+}
+
+/// Parameters among a group's elements: what lies between them only pads.
+int64_t parameters_in(const ParamGroup& group, const ElementRange& elements) {
+  int64_t count = 0;
+  for (const ParamSpec& spec : group.params)
+    count += intersect(elements, {.begin = spec.offset, .end = spec.offset + spec.count}).size();
+  return count;
+}
+
+/// What a rank stores of the state. Holders of a layer have equal bits and take turns by group; a
+/// sharded moment has one place. One replica of several (no buckets) stores all it holds.
+int64_t stored_bytes(const std::vector<ParamGroup>& layout, const Mesh& mesh, int rank) {
+  constexpr int64_t kMaster = 4, kMoments = 8;  // bytes a parameter
+  int64_t bytes = 0;
+  if (mesh.shard_optimizer) {
+    const std::vector<ElementRange> shards = optimizer_shards_of(rank, mesh, layout);
+    for (size_t group = 0; group < layout.size(); ++group)
+      bytes += kMoments * parameters_in(layout[group], shards[group]);
+  }
+  const auto add = [&](size_t group) {
+    bytes += (kMaster + (mesh.shard_optimizer ? 0 : kMoments)) *
+             parameters_in(layout[group], {.begin = 0, .end = layout[group].size});
+  };
+  if (mesh.buckets.empty())
+    for (const size_t group : held_groups(layout, mesh, rank)) add(group);
+  for (const Bucket& bucket : mesh.buckets)
+    for (const int group : bucket.groups)
+      if (bucket.holders[static_cast<size_t>(group) % bucket.holders.size()] == rank)
+        add(static_cast<size_t>(group));
+  return bytes;
 }
 
 /// The most that each rank's schedule keeps at once.
@@ -142,15 +181,16 @@ std::vector<int64_t> peak_activations(const Recipe& recipe, const Plan& plan, co
 }  // namespace
 
 std::vector<MemoryPrediction> predict_memory(const Recipe& recipe, const Plan& plan,
-                                             const Mesh& mesh) {
+                                             const Mesh& mesh, int state_copies) {
   return predict_memory(recipe, plan, mesh, model_layout(recipe.model),
-                        make_schedule(mesh, plan.schedule));
+                        make_schedule(mesh, plan.schedule), state_copies);
 }
 
 std::vector<MemoryPrediction> predict_memory(const Recipe& recipe, const Plan& plan,
                                              const Mesh& mesh,
                                              const std::vector<ParamGroup>& layout,
-                                             const std::vector<ActionList>& schedule) {
+                                             const std::vector<ActionList>& schedule,
+                                             int state_copies) {
   const ModelSizes model = sizes_of(recipe.model);
   const std::vector<int64_t> activations = peak_activations(recipe, plan, mesh, schedule);
   std::vector<MemoryPrediction> predictions(static_cast<size_t>(mesh.num_ranks));
@@ -181,6 +221,7 @@ std::vector<MemoryPrediction> predict_memory(const Recipe& recipe, const Plan& p
     memory.activations = activations[static_cast<size_t>(rank)];
     memory.process += memory.activations / kHeldBackPart;
     add_state(recipe, layout, mesh, rank, element, memory);
+    if (state_copies > 0) memory.snapshots = state_copies * stored_bytes(layout, mesh, rank);
   }
   return predictions;
 }

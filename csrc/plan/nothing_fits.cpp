@@ -28,8 +28,8 @@ void keep_nearer(NearestPipeline& best, const std::vector<int>& ranks,
           .total_lacking = option.run.total_lacking()};
 }
 
-bool fits(const Recipe& recipe, const ClusterProfile& cluster, const PlanOptions& options) {
-  return nearest_pipeline(CostModel(recipe, cluster), options).total_lacking == 0;
+bool fits(const CostModel& model, const PlanOptions& options) {
+  return nearest_pipeline(model, options).total_lacking == 0;
 }
 
 /// What the lacking ranks' devices must have free instead.
@@ -54,7 +54,7 @@ int64_t devices_needed(const CostModel& model, size_t device, const PlanOptions&
   const auto longest = model.recipe().model.num_hidden_layers + 2;
   const auto enough = [&](int64_t added) {
     cluster.devices[device].count = before + added;
-    return fits(model.recipe(), cluster, options);
+    return fits(CostModel(model.recipe(), cluster, model.state_copies()), options);
   };
   int64_t high = 1;
   while (high <= std::min(kMostAdded, longest) && !enough(high)) high *= 2;
@@ -73,7 +73,7 @@ int64_t smaller_grain(const CostModel& model, const PlanOptions& options) {
   for (int64_t samples = recipe.grain_samples - 1; samples >= 1; --samples) {
     if (model.recipe().samples_per_step() % samples != 0) continue;
     recipe.grain_samples = samples;
-    if (fits(recipe, model.cluster(), options)) return samples;
+    if (fits(CostModel(recipe, model.cluster(), model.state_copies()), options)) return samples;
   }
   return 0;
 }

@@ -110,7 +110,8 @@ const PipelineRunner::Passes& PipelineRunner::passes(int device, int64_t grains)
 std::vector<int64_t> PipelineRunner::bytes_of(const Probe& probe) const {
   std::vector<int64_t> bytes;
   for (const MemoryPrediction& memory :
-       predict_memory(model_.recipe(), probe.plan, probe.mesh, model_.layout(), probe.schedule))
+       predict_memory(model_.recipe(), probe.plan, probe.mesh, model_.layout(), probe.schedule,
+                      model_.state_copies()))
     bytes.push_back(memory.total());
   return bytes;
 }

@@ -110,7 +110,7 @@ void add_sharded(const CostModel& model, const PlanOptions& options, PlanResult&
     for (DeviceProfile& device : roomier.devices)
       device.memory_bytes +=
           static_cast<int64_t>(saved * static_cast<double>(moments) / options.memory_use);
-    const CostModel with_room(model.recipe(), roomier);
+    const CostModel with_room(model.recipe(), roomier, model.state_copies());
     for (Candidate& candidate : search(with_room, options, result.runs)) {
       if (!is_better(candidate.value, result)) continue;
       const std::optional<Plan> sharded =

@@ -101,7 +101,8 @@ PlanCost predict(const CostModel& model, const Plan& plan, Timeline timeline) {
     cost.bubble += phases.wait / cost.step_seconds;
   }
   cost.bubble /= std::max(1, used);
-  cost.memory = predict_memory(model.recipe(), plan, mesh, model.layout(), schedule);
+  cost.memory =
+      predict_memory(model.recipe(), plan, mesh, model.layout(), schedule, model.state_copies());
   for (int rank = 0; rank < mesh.num_ranks; ++rank)
     cost.free_bytes.push_back(
         model.cluster().devices[static_cast<size_t>(model.ranks().device_of(rank))].memory_bytes);

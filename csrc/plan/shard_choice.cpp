@@ -36,7 +36,8 @@ std::optional<Plan> shard_by_free_memory(const CostModel& model, const Plan& pla
   };
   Plan sharded = plan;
   sharded.shard_optimizer = true;
-  const std::vector<MemoryPrediction> whole = predict_memory(model.recipe(), plan, unsharded);
+  const std::vector<MemoryPrediction> whole =
+      predict_memory(model.recipe(), plan, unsharded, model.state_copies());
   for (ReplicaPlan& replica : sharded.replicas)
     for (StagePlan& stage : replica.stages) {
       const int rank = stage.ranks.front();
@@ -47,7 +48,8 @@ std::optional<Plan> shard_by_free_memory(const CostModel& model, const Plan& pla
     }
   for (int round = 0; round < kRounds; ++round) {
     const Mesh mesh = make_mesh(model.recipe(), sharded, ranks, model.layout());
-    const std::vector<MemoryPrediction> memory = predict_memory(model.recipe(), sharded, mesh);
+    const std::vector<MemoryPrediction> memory =
+        predict_memory(model.recipe(), sharded, mesh, model.state_copies());
     bool fits = true;
     for (ReplicaPlan& replica : sharded.replicas)
       for (StagePlan& stage : replica.stages) {

@@ -49,6 +49,7 @@ void read_machine(const Json& json, Environment& environment) {
   environment.cpu = text_at(json, "cpu");
   environment.cores = integer_at(json, "cores");
   environment.memory_bytes = integer_at(json, "memory_bytes");
+  environment.gemm_flops_per_second = number_at(json, "gemm_flops_per_second");
   for (const Json& host : array_at(json, "hosts"))
     if (host.is_string()) environment.hosts.push_back(host.get<std::string>());
 }
@@ -113,7 +114,8 @@ std::string to_json(const Environment& environment) {
   const Json machine = {{"cpu", environment.cpu},
                         {"cores", environment.cores},
                         {"memory_bytes", environment.memory_bytes},
-                        {"hosts", environment.hosts}};
+                        {"hosts", environment.hosts},
+                        {"gemm_flops_per_second", environment.gemm_flops_per_second}};
   const Json json = {{"kente_environment", kVersion},
                      {"name", environment.name},
                      {"description", environment.description},

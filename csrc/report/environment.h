@@ -7,11 +7,12 @@
 
 namespace kente {
 
-/// environment.json of a run, version 1: who ran what where. Written once by the trainer. Every key
-/// may be missing; unknown keys are ignored.
+/// environment.json of a run, version 1: who ran what where. Written at every start. Every key may
+/// be missing; unknown keys are ignored.
 ///   {"kente_environment": 1, "name": "quickstart", "description": "...",
 ///    "versions": {"kente": "0.1.0", "libtorch": "2.11.0", ...},
-///    "machine": {"cpu": "...", "cores": 2, "memory_bytes": N, "hosts": ["a", "b"]},
+///    "machine": {"cpu": "...", "cores": 2, "memory_bytes": N, "hosts": ["a", "b"],
+///                "gemm_flops_per_second": 2.1e11},
 ///    "parameters": N,
 ///    "sources": [{"id", "title", "licence", "language", "lab", "digest", "tokens", "weight",
 ///                 "bytes_per_token", "byte_trigram_bits_per_byte"}],
@@ -42,6 +43,7 @@ struct Environment {
   std::string cpu;
   int64_t cores = 0, memory_bytes = 0;
   std::vector<std::string> hosts;
+  double gemm_flops_per_second = 0;  // all ranks at once; 0: not measured
   int64_t parameters = 0;
   std::vector<Source> sources;
   std::vector<Replica> mesh;

@@ -97,7 +97,7 @@ void agree_on_everything(const TrainOptions& options, Communicator& world,
   }
 }
 
-std::string describe_environment(const Recipe& recipe, const Mesh& mesh,
+Environment describe_environment(const Recipe& recipe, const Mesh& mesh,
                                  const TrainOptions& options, Communicator& world,
                                  const TrainingData* data, const Deadline& deadline) {
   const std::vector<std::string> names = all_gather_text(world, host_name(), deadline);
@@ -122,7 +122,7 @@ std::string describe_environment(const Recipe& recipe, const Mesh& mesh,
     environment.sources = parse_environment(text, "a rank's sources").sources;
     if (!environment.sources.empty()) break;
   }
-  return to_json(environment);
+  return environment;
 }
 
 DType compute_dtype(const Plan& plan, const Mesh& mesh, int rank) {

@@ -5,6 +5,7 @@
 #include "comm/communicator.h"
 #include "csrc/data/loader.h"
 #include "csrc/plan/mesh.h"
+#include "csrc/report/environment.h"
 #include "csrc/train/trainer.h"
 
 namespace kente {
@@ -14,10 +15,9 @@ namespace kente {
 void agree_on_everything(const TrainOptions& options, Communicator& world,
                          const Deadline& deadline);
 
-/// environment.json: versions, machines, sources and mesh as csrc/report/run_record.h lists them.
-/// data is null on ranks that read none; every rank gets rank 0's view of its own machine and all
-/// host names. A collective.
-std::string describe_environment(const Recipe& recipe, const Mesh& mesh,
+/// Versions, machines, sources and mesh, without the ceiling. data is null on ranks that read none;
+/// every rank has its own machine and all host names. A collective.
+Environment describe_environment(const Recipe& recipe, const Mesh& mesh,
                                  const TrainOptions& options, Communicator& world,
                                  const TrainingData* data, const Deadline& deadline);
 

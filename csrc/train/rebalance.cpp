@@ -38,7 +38,7 @@ void Rebalance::look(const Plan& plan, const ClusterProfile& corrected) {
   found_.reset();
   looking_ = true;
   work_.start([this, plan, corrected] {
-    const CostModel model(recipe_, corrected);
+    const CostModel model(recipe_, corrected, state_copies_);
     const double now = predict(model, plan).step_seconds;
     PlanResult result = make_plan(model, {});
     if (result.finalists.empty()) return;

@@ -30,8 +30,9 @@ class Rebalance {
     double gain = 1;         // predicted: the current plan's step over the new one's
   };
 
-  /// recipe and log must outlive it.
-  Rebalance(const Recipe& recipe, Log& log) : recipe_(recipe), log_(log) {}
+  /// recipe and log must outlive it. state_copies: see CostModel.
+  Rebalance(const Recipe& recipe, int state_copies, Log& log)
+      : recipe_(recipe), state_copies_(state_copies), log_(log) {}
 
   /// A stretch ended under this plan. What came of the last change, in words, when this is the
   /// first stretch after it.
@@ -56,6 +57,7 @@ class Rebalance {
   void look(const Plan& plan, const ClusterProfile& corrected);
 
   const Recipe& recipe_;
+  const int state_copies_;
   Log& log_;
   double least_gain_ = 1.12;
   double cost_seconds_ = 0;

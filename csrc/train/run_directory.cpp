@@ -1,11 +1,13 @@
 #include "csrc/train/run_directory.h"
 
+#include "csrc/base/errors.h"
 #include "csrc/config/parse.h"
 
 namespace kente {
 namespace {
 
 constexpr int64_t kTokenizerCap = 64 << 20;
+constexpr int64_t kEnvironmentCap = 16 << 20;
 
 }  // namespace
 
@@ -20,8 +22,18 @@ void RunDirectory::write_inputs(const Recipe& recipe, const Plan& plan) {
   write_text_file(files_, directory_ + "/plan.textproto", to_text(plan));
 }
 
-void RunDirectory::write_environment(const std::string& json) {
-  write_text_file(files_, directory_ + "/environment.json", json);
+void RunDirectory::write_environment(const Environment& environment) {
+  write_text_file(files_, directory_ + "/environment.json", to_json(environment));
+}
+
+std::optional<Environment> RunDirectory::environment() const {
+  const std::string path = directory_ + "/environment.json";
+  if (!files_.exists(path)) return std::nullopt;
+  try {
+    return parse_environment(read_text_file(path, kEnvironmentCap), path);
+  } catch (const Error& unreadable) {
+    return std::nullopt;
+  }
 }
 
 void RunDirectory::write_cluster(const ClusterProfile& cluster) {

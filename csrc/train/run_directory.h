@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -8,6 +9,7 @@
 #include "csrc/config/cluster.h"
 #include "csrc/config/plan.h"
 #include "csrc/config/recipe.h"
+#include "csrc/report/environment.h"
 #include "csrc/report/run_record.h"
 
 namespace kente {
@@ -21,8 +23,10 @@ class RunDirectory {
   RunDirectory(FileSystem& files, const std::string& directory);
 
   void write_inputs(const Recipe& recipe, const Plan& plan);
-  /// environment.json, see csrc/report/run_record.h for its fields.
-  void write_environment(const std::string& json);
+  /// environment.json.
+  void write_environment(const Environment& environment);
+  /// The one of the start before; empty when there is none that can be read.
+  std::optional<Environment> environment() const;
   /// cluster.textproto: what the plan was made from.
   void write_cluster(const ClusterProfile& cluster);
   /// cluster.measured.textproto: the same, corrected by what the steps measured.

@@ -46,7 +46,7 @@ TrainResult train(const TrainOptions& options, Communicator& world, FileSystem& 
   resolved.recipe = resolve_sources(options, world, deadline);
   std::optional<Rebalance> rebalance;  // rank 0's
   if (options.rebalance && options.cluster && world.rank() == 0)
-    rebalance.emplace(resolved.recipe, log);
+    rebalance.emplace(resolved.recipe, options.state_copies, log);
   Rebalance* const looking = rebalance ? &*rebalance : nullptr;
   std::optional<TrainResult> result;
   std::optional<int64_t> resumed_from;

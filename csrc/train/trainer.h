@@ -40,6 +40,7 @@ struct TrainOptions {
   std::string snapshots;  // where they lie, see csrc/train/snapshots.h; looked at when resuming
   /// Steps between copies of snapshots in another node's memory; 0: none.
   int64_t snapshot_copy_every = 0;
+  int state_copies = 0;  // for which the plan left memory, see CostModel
   int64_t keep_checkpoints = 3;
   std::vector<std::string> checkpoint_to;  // directories that get a copy of every checkpoint
   /// Training goes on while a checkpoint is written; else it waits.

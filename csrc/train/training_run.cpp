@@ -91,10 +91,9 @@ void TrainingRun::start_or_resume() {
     parameters_.init(recipe_.seed);
   }
   open_loader(first_step_);
-  ceiling_flops_ =
-      measure_ceiling(world_, recipe_.numerics.compute, options_.ceiling_seconds, deadline());
-  const std::string environment =
+  Environment environment =
       describe_environment(recipe_, mesh_, options_, world_, data_.get(), deadline());
+  ceiling_flops_ = environment.gemm_flops_per_second = find_ceiling(environment);
   if (options_.cluster)
     watch_.emplace(recipe_, options_.plan, *options_.cluster, world_, options_.timeout_seconds);
   if (leads()) {
@@ -107,6 +106,20 @@ void TrainingRun::start_or_resume() {
         fmt::format("run {} on {} ranks, {} replicas{}", identity_.run_id, world_.size(),
                     mesh_.replicas.size(), restored ? ", from " + restored->from : ""));
   keeper_.start(first_step_ - 1);
+}
+
+/// A start that goes on where and how another one was has that one's ceiling. A collective.
+double TrainingRun::find_ceiling(const Environment& now) {
+  double known = 0;
+  if (leads()) {
+    Environment before = directory_.environment().value_or(Environment{});
+    known = std::exchange(before.gemm_flops_per_second, 0);
+    if (to_json(before) != to_json(now)) known = 0;
+  }
+  world_.all_reduce({.data = &known, .count = 1, .dtype = DType::kF64}, ReduceOp::kSum)
+      ->wait(deadline());
+  if (known > 0) return known;
+  return measure_ceiling(world_, recipe_.numerics.compute, options_.ceiling_seconds, deadline());
 }
 
 /// The next data is that of this step.

@@ -37,6 +37,7 @@ class TrainingRun {
  private:
   void open_data();
   void start_or_resume();
+  double find_ceiling(const Environment& now);
   void open_loader(int64_t step);
   bool is_stored(int64_t step) const;
   int64_t go_back(int64_t from, const Safeguards::Decision& decision);

@@ -70,6 +70,26 @@ TEST(Memory, ShardedMomentsAreCountedOnceOverTheirHoldersAndByWeight) {
   }
 }
 
+TEST(Memory, SnapshotsKeepEveryPartOfTheStateAtOneOfItsHolders) {
+  const Recipe recipe = recipe_with(4, 16, true);
+  const int64_t state = 12 * parameter_count(recipe.model);
+  Plan replicas = plan_from_borders({{0, 4, 6}, {0, 6}}, {8, 8});
+  for (const bool sharded : {false, true}) {
+    replicas.shard_optimizer = sharded;
+    const Mesh mesh = make_mesh(recipe, replicas, 3);
+    const std::vector<MemoryPrediction> none = predict_memory(recipe, replicas, mesh);
+    const std::vector<MemoryPrediction> two = predict_memory(recipe, replicas, mesh, 2);
+    int64_t all = 0;
+    for (size_t rank = 0; rank < 3; ++rank) {
+      EXPECT_EQ(none[rank].snapshots, 0);
+      EXPECT_GT(two[rank].snapshots, 0) << "holders take turns";
+      EXPECT_EQ(two[rank].total() - none[rank].total(), two[rank].snapshots);
+      all += two[rank].snapshots;
+    }
+    EXPECT_EQ(all, 2 * state) << "sharded " << sharded;
+  }
+}
+
 TEST(Memory, BothEndsOfATiedPipelineHoldTheTableTheMiddleDoesNot) {
   const Recipe recipe = recipe_with(4, 4, true);
   const std::vector<MemoryPrediction> memory =

@@ -114,6 +114,33 @@ TEST(Planner, KeepsToTheMemoryItMayUse) {
   EXPECT_GT(bigger_was_faster, 0);
 }
 
+TEST(Planner, LeavesTheMemoryThatSnapshotsWant) {
+  PlanningCase made = three_devices();
+  made.recipe.model.vocab_size = 50'000;
+  made.cluster.devices.resize(1);
+  made.cluster.links.clear();
+  made.cluster.measured = measured_layers(made.recipe);
+  const Plan alone = plan_from_borders({{0, made.recipe.model.num_layers()}}, {8});
+  const auto needs = [&](int copies) {
+    return predict_memory(made.recipe, alone, make_mesh(made.recipe, alone, 1), copies).front();
+  };
+  const auto planned = [&](int copies) {
+    return make_plan(CostModel(made.recipe, made.cluster, copies), {});
+  };
+  const auto room_for = [&](int copies) {
+    return static_cast<int64_t>(static_cast<double>(needs(copies).total()) / 0.95) + 1;
+  };
+  made.cluster.devices[0].memory_bytes = room_for(0);
+  EXPECT_EQ(planned(0).finalists.front().cost.memory.front().snapshots, 0);
+  EXPECT_THAT(planned(kSnapshotCopies).nothing_fits, HasSubstr("needs"));
+  made.cluster.devices[0].memory_bytes = room_for(kSnapshotCopies);
+  const PlanResult result = planned(kSnapshotCopies);
+  ASSERT_FALSE(result.finalists.empty()) << result.nothing_fits;
+  EXPECT_EQ(result.finalists.front().cost.memory.front().snapshots,
+            needs(kSnapshotCopies).snapshots);
+  EXPECT_TRUE(planned(kSnapshotCopiesOnNodes).finalists.empty());
+}
+
 TEST(Planner, ShardsTheOptimizerWhereOnlyThatLetsReplicasFit) {
   PlanningCase made = three_devices();
   made.recipe.model.vocab_size = 50'000;

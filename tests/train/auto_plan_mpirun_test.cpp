@@ -10,6 +10,7 @@
 
 #include "csrc/config/cluster.h"
 #include "csrc/config/parse.h"
+#include "csrc/plan/planner.h"
 #include "tests/support/processes.h"
 #include "tests/support/small_recipes.h"
 #include "tests/support/temporary_directory.h"
@@ -102,6 +103,29 @@ TEST_F(AutoPlan, PredictedStandsBesideMeasuredAndBothAgree) {
   // The median: this machine may be busy with other work and wake imitated devices late.
   std::nth_element(seconds.begin(), seconds.begin() + 7, seconds.end());
   EXPECT_NEAR(seconds[7] / predicted, 1, 0.3);
+}
+
+TEST_F(AutoPlan, LeavesMemoryForSnapshotsOrSaysThatThereIsNone) {
+  recipe_.steps = 5;
+  write("recipe.textproto", to_text(recipe_));
+  EXPECT_THAT(train("first"), Not(HasSubstr("snapshots")));
+  ClusterProfile tight = load_cluster(directory_ / "runs/first/cluster.textproto", recipe_);
+  // The least with which some plan fits when nothing is left for snapshots.
+  int64_t least = 0, enough = int64_t{1} << 30;
+  while (enough - least > 1) {
+    const int64_t middle = (least + enough) / 2;
+    for (DeviceProfile& device : tight.devices) device.memory_bytes = middle;
+    (make_plan(CostModel(recipe_, tight), {}).finalists.empty() ? least : enough) = middle;
+  }
+  for (DeviceProfile& device : tight.devices) device.memory_bytes = enough;
+  write("tight.textproto", to_text(tight));
+  const std::string with = "--snapshot-every 1 --cluster " + directory_ / "tight.textproto";
+  EXPECT_THAT(train("tight", with), HasSubstr("no memory is left for snapshots"));
+  EXPECT_EQ(digest("tight"), digest("first"));
+  for (DeviceProfile& device : tight.devices) device.memory_bytes = 2 * enough;
+  write("tight.textproto", to_text(tight));
+  EXPECT_THAT(train("roomy", with), Not(HasSubstr("no memory is left")));
+  EXPECT_EQ(digest("roomy"), digest("first"));
 }
 
 TEST_F(AutoPlan, AMisSetProfileIsNoticedAndTheRankNamed) {

@@ -51,7 +51,7 @@ class RebalanceTest : public testing::Test {
 
   const Recipe recipe_ = small_recipe(ModelFamily::kGpt2);
   const std::unique_ptr<Log> log_ = null_log();
-  Rebalance rebalance_{recipe_, *log_};
+  Rebalance rebalance_{recipe_, 0, *log_};
   Plan plan_ = plan_from_borders({{0, 6}, {0, 6}}, {8, 8});
   std::optional<std::string> verdict_;
   double gain_ = 0;

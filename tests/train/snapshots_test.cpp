@@ -8,11 +8,14 @@
 #include <filesystem>
 #include <fstream>
 #include <limits>
+#include <map>
 #include <memory>
 #include <sstream>
 
 #include "csrc/base/clock.h"
 #include "csrc/base/errors.h"
+#include "csrc/plan/memory.h"
+#include "csrc/train/run_directory.h"
 #include "tests/train/snapshot_run.h"
 
 namespace kente {
@@ -51,6 +54,49 @@ TEST_F(SnapshotRun, DyingAgainAndAgainLeavesTwoSlotsARank) {
   const ThreadedRun run = resume(pipeline_, 3);
   expect_from_memory(run, 18);
   EXPECT_EQ(run.result.parameters_sha256, reference.result.parameters_sha256);
+}
+
+TEST_F(SnapshotRun, SlotsTakeTheBytesThatArePredicted) {
+  Plan sharded = unequal_;
+  sharded.shard_optimizer = true;
+  for (const auto& [plan, ranks] : {std::pair{one_, 1}, {pipeline_, 3}, {sharded, 3}}) {
+    options_.run_directories.clear();
+    die(plan, ranks, 5);
+    const Recipe& recipe = options_.train.recipe;
+    std::map<std::string, int64_t> bytes;
+    for (const std::string& path : slots()) {
+      uint64_t header = 0;
+      std::ifstream(path).read(reinterpret_cast<char*>(&header), sizeof header);
+      bytes[path.substr(path.find("rank-"), 9)] +=
+          static_cast<int64_t>(std::filesystem::file_size(path) - sizeof header - header);
+    }
+    const auto predicted = predict_memory(recipe, plan, make_mesh(recipe, plan, ranks), 2);
+    ASSERT_EQ(bytes.size(), predicted.size());
+    for (size_t rank = 0; rank < predicted.size(); ++rank)
+      EXPECT_EQ(bytes["rank-000" + std::to_string(rank)], predicted[rank].snapshots);
+    std::filesystem::remove_all(directory_ / "memory");
+  }
+}
+
+TEST_F(SnapshotRun, AStartLikeTheOneBeforeTakesItsCeilingAnotherMeasures) {
+  const auto environment = [&] {
+    return RunDirectory(*files_, options_.run_directories[0]).environment().value();
+  };
+  die(unequal_, 3, 3);
+  Environment told = environment();
+  EXPECT_GT(told.gemm_flops_per_second, 1e6);
+  constexpr double kTold = 12345;
+  told.gemm_flops_per_second = kTold;
+  RunDirectory(*files_, options_.run_directories[0]).write_environment(told);
+  options_.on_step = [](int rank, const StepReport& report) {
+    if (report.step == 5 && rank == 2) throw DeviceError("killed on purpose");
+  };
+  options_.train.start = StartMode::kResume;
+  EXPECT_THROW(train_on_threads(options_, 3), DeviceError);
+  EXPECT_EQ(environment().gemm_flops_per_second, kTold);
+  options_.on_step = nullptr;
+  resume(pipeline_, 3);
+  EXPECT_GT(environment().gemm_flops_per_second, 1e6) << "other ranks do other work";
 }
 
 TEST_F(SnapshotRun, DamagedMemoryIsPassedOverForTheDisk) {
