@@ -20,23 +20,29 @@ TEST_F(Slurm, AJobIsToldBeforeItsLimitQueuedAgainAndEndsWithTheUndisturbedBits) 
   write("imitation.textproto", "version: 1 rank { count: 2 embedding " + layer + "} block " +
                                    layer + "} head " + layer + "loss: 1e-3 } }");
   // A limit of a minute, and the order 45 s before it.
-  write("job.sh", std::string("set -e\n") +
-                      "job=$(sbatch --parsable --ntasks=2 --overcommit --time=1 "
-                      "--signal=B:TERM@45 --output=" +
-                      directory_ / "job.out" + " " KENTE_SOURCE_DIR "/launch/slurm_job " +
-                      directory_ / "run" + " --recipe " + directory_ / "recipe.textproto" +
-                      " --data " + directory_.path() + " --imitate " +
-                      directory_ / "imitation.textproto" +
-                      " --plan even)\n"
-                      "end=$((SECONDS + 280))\n"
-                      "until scontrol show job $job | grep -qE "
-                      "'JobState=(COMPLETED|FAILED|TIMEOUT|CANCELLED)'; do\n"
-                      "  [ $SECONDS -lt $end ] || break\n"
-                      // Slurm lets a job that is queued again wait for two minutes.
-                      "  scontrol update JobId=$job StartTime=now 2>/dev/null || true\n"
-                      "  read -rt 0.5 <> <(:) || true\n"
-                      "done\n"
-                      "scontrol show job $job\n");
+  write("job.sh",
+        std::string("set -e\n") +
+            "job=$(sbatch --parsable --ntasks=2 --overcommit --time=1 "
+            "--signal=B:TERM@45 --output=" +
+            directory_ / "job.out" + " " KENTE_SOURCE_DIR "/launch/slurm_job " +
+            directory_ / "run" + " --recipe " + directory_ / "recipe.textproto" + " --data " +
+            directory_.path() + " --imitate " + directory_ / "imitation.textproto" +
+            " --plan even)\n"
+            "end=$((SECONDS + 280)) moved=0\n"
+            "until scontrol show job $job | grep -qE "
+            "'JobState=(COMPLETED|FAILED|TIMEOUT|CANCELLED)'; do\n"
+            "  [ $SECONDS -lt $end ] || break\n"
+            // Slurm lets a job that is queued again wait for two minutes. Three seconds
+            // will do, not none: a node takes no job in the second it ended it.
+            "  restarts=$(scontrol show job $job | sed -n 's/.*Restarts=\\([0-9]*\\).*/\\1/p')\n"
+            "  if [ $restarts -gt $moved ] && scontrol show job $job | grep -q JobState=PENDING\n"
+            "  then\n"
+            "    scontrol update JobId=$job StartTime=now+3 && moved=$restarts\n"
+            "  fi\n"
+            "  read -rt 0.5 <> <(:) || true\n"
+            "done\n"
+            "scontrol show job $job\n"
+            "tail -n 20 \"${SLURM_CONF%.conf}ctld.log\" \"${SLURM_CONF%.conf}d.log\"\n");
   const CommandResult slurm = run_command(
       "KENTE_PROJECT=" KENTE_SOURCE_DIR " " KENTE_SOURCE_DIR "/tests/launch/slurm_cluster.sh " +
           directory_ / "slurm" + " bash " + directory_ / "job.sh",
