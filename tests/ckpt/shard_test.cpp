@@ -57,6 +57,7 @@ TEST_F(LargeShard, TensorsComeBackWhateverWasAnnounced) {
     for (const std::vector<size_t>& asked : {std::vector<size_t>{0, 1, 2}, {2, 0, 1}, {1, 2, 0}}) {
       ShardReader reader(files_, path_, shard());
       std::vector<TensorPart> parts;
+      parts.reserve(announced.size());
       for (const size_t index : announced) parts.push_back(whole(index));
       reader.announce(parts);
       for (const size_t index : asked) {
