@@ -26,8 +26,6 @@ extern char** environ;
 namespace kente {
 namespace {
 
-constexpr int kLeastNice = 19;  // the last in line, setpriority(2)
-
 std::string slurp(const std::string& path) {
   std::ostringstream text;
   text << std::ifstream(path, std::ios::binary).rdbuf();

@@ -17,6 +17,8 @@ pid_t start_program(const std::vector<std::string>& command,
 /// Processes of this user whose environment holds entry ("NAME=value"), without zombies.
 std::vector<pid_t> processes_with(const std::string& entry);
 
+inline constexpr int kLeastNice = 19;  // the last in line, setpriority(2)
+
 /// Whether this process may raise a priority that it has lowered: many users may not.
 bool may_raise_priority();
 

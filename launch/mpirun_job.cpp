@@ -11,7 +11,6 @@
 namespace kente {
 namespace {
 
-constexpr int kStandbyNice = 19;
 constexpr double kEndSeconds = 10;  // for SIGKILL to work everywhere
 
 std::string random_token() {
@@ -37,7 +36,7 @@ MpirunJob::MpirunJob(Options options)
   mpirun_ = start_program(options_.command, environment, output_.write_end());
   output_.close_write_end();
   if (options_.stands_by && options_.local && may_raise_priority())
-    set_nice({mpirun_}, kStandbyNice);  // before it starts the ranks: they inherit it
+    set_nice({mpirun_}, kLeastNice);  // before it starts the ranks: they inherit it
 }
 
 MpirunJob::~MpirunJob() { end(); }

@@ -132,8 +132,8 @@ int64_t parameters_in(const ParamGroup& group, const ElementRange& elements) {
   return count;
 }
 
-/// What a rank stores of the state. Holders of a layer have equal bits and take turns by group; a
-/// sharded moment has one place. One replica of several (no buckets) stores all it holds.
+/// What a rank stores of the state, as Recovery::own_tensors lists it. One replica of several (no
+/// buckets) stores all it holds.
 int64_t stored_bytes(const std::vector<ParamGroup>& layout, const Mesh& mesh, int rank) {
   constexpr int64_t kMaster = 4, kMoments = 8;  // bytes a parameter
   int64_t bytes = 0;
@@ -150,8 +150,7 @@ int64_t stored_bytes(const std::vector<ParamGroup>& layout, const Mesh& mesh, in
     for (const size_t group : held_groups(layout, mesh, rank)) add(group);
   for (const Bucket& bucket : mesh.buckets)
     for (const int group : bucket.groups)
-      if (bucket.holders[static_cast<size_t>(group) % bucket.holders.size()] == rank)
-        add(static_cast<size_t>(group));
+      if (bucket.storer(group) == rank) add(static_cast<size_t>(group));
   return bytes;
 }
 

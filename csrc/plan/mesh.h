@@ -33,6 +33,9 @@ struct Bucket {
   std::vector<int> groups;   // in the order of reduction: descending, the tied group last
   std::vector<int> holders;  // ranks, ascending; a bucket with one holder needs no communication
   std::vector<int64_t> optimizer_weights;  // by holder; empty unless the plan shards the state
+
+  /// Who stores a group of it for all: holders have equal bits and take turns.
+  int storer(int group) const { return holders[static_cast<size_t>(group) % holders.size()]; }
 };
 
 /// A plan resolved against a recipe: who holds what, in the words the step uses. Pure.

@@ -112,10 +112,8 @@ std::vector<NamedTensor> Recovery::own_tensors(const Parameters& parameters,
     if (mesh_.shard_optimizer && tensor.kind != StateKind::kMaster) {
       elements = intersect(elements, optimizer.shard(tensor.group));
       if (elements.size() == 0) continue;
-    } else {
-      // Holders have equal bits; they take turns so that none writes everything.
-      const std::vector<int>& holders = tensor.bucket->holders;
-      if (holders[static_cast<size_t>(tensor.group) % holders.size()] != world_.rank()) continue;
+    } else if (tensor.bucket->storer(tensor.group) != world_.rank()) {
+      continue;
     }
     float* data = place_of(tensor, elements.begin, parameters, &optimizer);
     tensors.push_back(stored_tensor(tensor, elements, data));

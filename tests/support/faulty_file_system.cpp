@@ -14,6 +14,11 @@ struct FaultyFileSystem::Node {
   std::map<std::string, NodePtr> entries, synced_entries;
   size_t clean_bytes = 0;  // what the system takes for written: a sync writes what follows
 
+  void write_out() {
+    synced_bytes = bytes;
+    clean_bytes = bytes.size();
+  }
+
   void sync() {
     synced_bytes.resize(clean_bytes);
     synced_bytes += bytes.substr(clean_bytes);
@@ -45,8 +50,7 @@ struct FaultyFileSystem::Node {
         default:
           break;
       }
-      synced_bytes = bytes;
-      clean_bytes = bytes.size();
+      write_out();
     }
     std::map<std::string, NodePtr> left;
     for (const auto* all : {&entries, &synced_entries})
@@ -109,13 +113,15 @@ void FaultyFileSystem::set_fault(int64_t index, Fault fault) {
 
 void FaultyFileSystem::power_cycle(Unsynced unsynced) {
   root_->forget(unsynced);
-  powered_ = true;
-  full_ = false;
-  fault_at_ = -1;
+  power_on();
 }
 
 void FaultyFileSystem::power_cycle_at_random(std::mt19937& random) {
   root_->forget_at_random(random);
+  power_on();
+}
+
+void FaultyFileSystem::power_on() {
   powered_ = true;
   full_ = false;
   fault_at_ = -1;
@@ -126,8 +132,7 @@ void FaultyFileSystem::flip_bit(const std::string& path, int64_t byte, int bit) 
   KENTE_CHECK(node && !node->directory, path);
   const auto at = static_cast<size_t>(byte);
   node->bytes.at(at) = static_cast<char>(node->bytes.at(at) ^ (1 << bit));
-  node->synced_bytes = node->bytes;
-  node->clean_bytes = node->bytes.size();
+  node->write_out();
 }
 
 bool FaultyFileSystem::next_operation(const std::string& path, bool grows) {

@@ -77,6 +77,7 @@ class FaultyFileSystem : public FileSystem {
   /// Counts an operation that changes something; throws when the fault is due. True: tear this
   /// append.
   bool next_operation(const std::string& path, bool grows = false);
+  void power_on();
   bool is_due(Fault fault) const { return powered_ && fault_ == fault && operations_ == fault_at_; }
   void append_to(Node& node, const std::string& path, const void* data, int64_t bytes);
 

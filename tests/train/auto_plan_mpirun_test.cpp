@@ -110,19 +110,22 @@ TEST_F(AutoPlan, LeavesMemoryForSnapshotsOrSaysThatThereIsNone) {
   write("recipe.textproto", to_text(recipe_));
   EXPECT_THAT(train("first"), Not(HasSubstr("snapshots")));
   ClusterProfile tight = load_cluster(directory_ / "runs/first/cluster.textproto", recipe_);
+  const auto give = [&](int64_t bytes) {
+    for (DeviceProfile& device : tight.devices) device.memory_bytes = bytes;
+  };
   // The least with which some plan fits when nothing is left for snapshots.
   int64_t least = 0, enough = int64_t{1} << 30;
   while (enough - least > 1) {
     const int64_t middle = (least + enough) / 2;
-    for (DeviceProfile& device : tight.devices) device.memory_bytes = middle;
+    give(middle);
     (make_plan(CostModel(recipe_, tight), {}).finalists.empty() ? least : enough) = middle;
   }
-  for (DeviceProfile& device : tight.devices) device.memory_bytes = enough;
+  give(enough);
   write("tight.textproto", to_text(tight));
   const std::string with = "--snapshot-every 1 --cluster " + directory_ / "tight.textproto";
   EXPECT_THAT(train("tight", with), HasSubstr("no memory is left for snapshots"));
   EXPECT_EQ(digest("tight"), digest("first"));
-  for (DeviceProfile& device : tight.devices) device.memory_bytes = 2 * enough;
+  give(2 * enough);
   write("tight.textproto", to_text(tight));
   EXPECT_THAT(train("roomy", with), Not(HasSubstr("no memory is left")));
   EXPECT_EQ(digest("roomy"), digest("first"));
