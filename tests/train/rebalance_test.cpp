@@ -151,7 +151,7 @@ class RebalancedRun : public SnapshotRun {
     return train_on_threads(options_, 2);
   }
   // Longer than computing takes: what is imitated must be what is slow.
-#if defined(__SANITIZE_THREAD__)
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
   static constexpr double kLayer = 6e-4;
 #else
   static constexpr double kLayer = 5e-5;
