@@ -38,6 +38,9 @@ target_link_options(kente_torch INTERFACE
 if(KENTE_CUDA)
   set(CMAKE_CUDA_ARCHITECTURES 75 80 86 89 90 100 120 CACHE STRING "GPU generations to compile for")
   enable_language(CUDA)
+  # CMake 3.25 does not know yet that nvcc 13 does C++20.
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+  set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
   find_package(CUDAToolkit 13 REQUIRED)
   set(KENTE_NCCL_DIR ${KENTE_TORCH_DIR}/../nvidia/nccl)
   find_path(KENTE_NCCL_INCLUDE nccl.h HINTS ${KENTE_NCCL_DIR}/include REQUIRED)

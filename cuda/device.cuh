@@ -61,12 +61,14 @@ cudaError_t launch(dim3 grid, dim3 block, size_t bytes, cudaStream_t stream, Ker
 #define KENTE_SITE_PARAMETER , ::kente::cuda::host::Site site = ::kente::cuda::host::Site::current()
 #define KENTE_SITE_ARGUMENT , site
 
+// NOLINTBEGIN(bugprone-macro-parentheses): a type, and a name being declared
 #define KENTE_SHARED(type, name, count)                                              \
   type* const name = static_cast<type*>(::kente::cuda::host::Gpu::current()->shared( \
       sizeof(type) * (count), alignof(type), ::kente::cuda::host::Site::current()))
 #define KENTE_DYNAMIC_SHARED(type, name) \
   type* const name = static_cast<type*>( \
       ::kente::cuda::host::Gpu::current()->dynamic_shared(::kente::cuda::host::Site::current()))
+// NOLINTEND(bugprone-macro-parentheses)
 #define KENTE_LAUNCH(kernel, grid, block, bytes, stream, ...) \
   ::kente::cuda::host::launch({#kernel, (grid), (block), (bytes)}, (stream), kernel, __VA_ARGS__)
 

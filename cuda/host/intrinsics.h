@@ -11,6 +11,8 @@
 
 #include "cuda/host/gpu.h"
 
+// NOLINTBEGIN(bugprone-reserved-identifier): so CUDA named them
+
 #define threadIdx (::kente::cuda::host::Gpu::current()->thread_index())
 #define blockIdx (::kente::cuda::host::Gpu::current()->block_index())
 #define blockDim (::kente::cuda::host::Gpu::current()->shape().block)
@@ -98,3 +100,5 @@ inline float __logf(float x) { return std::log(x); }
 inline float __fdividef(float x, float y) { return x / y; }
 inline int64_t __double2ll_rn(double x) { return std::llrint(x); }
 inline int __float2int_rn(float x) { return static_cast<int>(std::lrint(x)); }
+
+// NOLINTEND(bugprone-reserved-identifier)

@@ -48,6 +48,7 @@ class AdamWKernel : public KernelCase,
   }
   cudaError_t run(const std::vector<AdamWTensor>& tensors) {
     std::vector<int64_t> counts;
+    counts.reserve(tensors.size());
     for (const AdamWTensor& t : tensors) counts.push_back(t.count);
     const std::vector<TensorChunk> chunks = chunks_of(counts);
     return adamw({.state = state_,

@@ -84,7 +84,7 @@ TEST_P(CrossEntropyTypes, ARowThatDoesNotFitIsLoadedTwiceAndTheSame) {
   ASSERT_EQ(cross_entropy(op(), queue_), cudaSuccess);
   expect_close(nats_.values(), wanted_.nats, 4e-6);
   expect_close(logits_.values(), padded(wanted_.gradient, stride_, 0), tolerance_of(dtype_));
-  const int64_t held = 1024 * 4 * 16;  // bytes that registers hold
+  const int64_t held = int64_t{1024} * 4 * 16;  // bytes that registers hold
   const int64_t row = stride_ * size_of(dtype_);
   EXPECT_EQ(gpu_.memory().buffer("logits").loads.bytes,
             shape_.rows * (row + std::max<int64_t>(0, row - held)));
