@@ -190,14 +190,14 @@ class DutyCycle {
       ::kill(-child_, going ? SIGCONT : SIGSTOP);
       const int64_t now = now_ns();
       // Other programs want this core: signals come late. What one period had too much or too
-      // little the next ones make good, up to a period.
+      // little the next ones make good: too little up to a period, too much up to ten.
       if (going) {
         // Absolute: waking late makes no period longer. A stall of whole periods is left behind.
         begin += period_ns_ * std::max<int64_t>(1, (now - begin) / period_ns_);
         continued_at = now;
         edge = now + std::clamp(run_ns_ + owed, run_ns_ / 8, (run_ns_ + period_ns_) / 2);
       } else {
-        owed = std::clamp(owed + run_ns_ - (now - continued_at), -period_ns_, period_ns_);
+        owed = std::clamp(owed + run_ns_ - (now - continued_at), -10 * period_ns_, period_ns_);
         edge = begin + period_ns_;
       }
     }

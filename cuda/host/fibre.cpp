@@ -41,6 +41,10 @@ Fibre::Fibre() {
 }
 
 Fibre::~Fibre() {
+  if (begun_ && finished_) {
+    last_ = true;
+    resume();
+  }
 #if defined(KENTE_FIBRES_UNDER_TSAN)
   __tsan_destroy_fiber(thread_);
 #endif
@@ -51,17 +55,24 @@ void Fibre::start(void (*entry)(void*), void* argument) {
   entry_ = entry;
   argument_ = argument;
   finished_ = false;
+  if (begun_) return;
+  begun_ = true;
   inside_.prepare(mapping_ + page_bytes(), kStackBytes, &Fibre::begin);
 }
 
-void Fibre::begin() {
-  Fibre* const self = beginning;
+void Fibre::begin() { beginning->run(); }
+
+// One frame for all entries: AddressSanitizer's second stack is made once, not for each of them.
+void Fibre::run() {
 #if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_finish_switch_fiber(nullptr, &self->outside_stack_, &self->outside_bytes_);
+  __sanitizer_finish_switch_fiber(nullptr, &outside_stack_, &outside_bytes_);
 #endif
-  self->entry_(self->argument_);
-  self->finished_ = true;
-  self->leave(nullptr);
+  while (!last_) {
+    entry_(argument_);
+    finished_ = true;
+    suspend();
+  }
+  leave(nullptr);
 }
 
 void Fibre::resume() {

@@ -44,13 +44,16 @@ class Fibre {
 
  private:
   static void begin();
+  void run();
   void leave(void** fake_stack);
 
   std::byte* mapping_;
   Context inside_, outside_;
   void (*entry_)(void*) = nullptr;
   void* argument_ = nullptr;
+  bool begun_ = false;  // there is a frame on its stack, which waits for the next entry
   bool finished_ = true;
+  bool last_ = false;           // and will find that there is none
   void* fake_stack_ = nullptr;  // AddressSanitizer's, while it is suspended
   const void* outside_stack_ = nullptr;
   size_t outside_bytes_ = 0;

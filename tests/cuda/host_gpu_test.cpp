@@ -58,10 +58,8 @@ void some_leave(Global<const float>, Global<float>) {
 }
 
 void two_barriers(Global<const float>, Global<float>) {
-  if (threadIdx.x < 32)
-    __syncthreads();
-  else
-    __syncthreads();
+  if (threadIdx.x < 32) __syncthreads();
+  if (threadIdx.x >= 32) __syncthreads();
 }
 
 TEST(HostGpu, ABarrierThatNotAllReachIsSaid) {
@@ -134,7 +132,8 @@ TEST(HostGpu, AnAccessOutsideABufferOrMisalignedIsSaid) {
 }
 
 void wide(Global<const float> in, Global<float> out) {
-  if (threadIdx.x < 16) out.store<16>(4 * threadIdx.x, in.load<16>(4 * threadIdx.x));
+  const int64_t first = int64_t{4} * threadIdx.x;
+  if (threadIdx.x < 16) out.store<16>(first, in.load<16>(first));
 }
 
 void twice(Global<const float> in, Global<float> out) {
@@ -142,11 +141,11 @@ void twice(Global<const float> in, Global<float> out) {
 }
 
 void far_apart(Global<const float> in, Global<float> out) {
-  if (threadIdx.x < 8) out.store_one(8 * threadIdx.x, in.load_one(threadIdx.x));
+  if (threadIdx.x < 8) out.store_one(int64_t{8} * threadIdx.x, in.load_one(threadIdx.x));
 }
 
 TEST(HostGpu, CountsBytesWidthsAndSectors) {
-  constexpr int64_t kBytes = kThreads * 4;
+  constexpr int64_t kBytes = int64_t{kThreads} * 4;
   Machine machine;
   const host::DeviceMemory::Buffer &in = machine.gpu.memory().buffer("in"),
                                    &out = machine.gpu.memory().buffer("out");
