@@ -46,7 +46,8 @@ __device__ __forceinline__ void row_sums(float (&values)[kSums]) {
   for (int s = 0; s < kSums; ++s) values[s] = warp_sum(values[s]);
   const RowPlace at;
   if (at.warps == 1) return;
-  KENTE_SHARED(float, partial, kSums* kWarp);
+  constexpr size_t kPartials = size_t{kSums} * kWarp;
+  KENTE_SHARED(float, partial, kPartials);
   if (at.lane == 0) {
     KENTE_UNROLL
     for (int s = 0; s < kSums; ++s) partial[s * kWarp + at.warp] = values[s];
