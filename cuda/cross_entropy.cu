@@ -92,7 +92,7 @@ __global__ void __launch_bounds__(kThreads)
   });
   const RunningSum total = block_total(mine);  // with barriers, so the target's logit is there
   if (threadIdx.x == 0)
-    t.nats.store_one(row, counts ? __logf(total.sum) + total.maximum - target_logit[0] : 0.0f);
+    t.nats.store_one(row, counts ? logf(total.sum) + total.maximum - target_logit[0] : 0.0f);
   if (become == LogitsBecome::kNothing) return;
   const GradientOf gradient{total, counts ? grad_scale : 0.0f, target, vocabulary};
   held.replace([&](int column, const Vector<T, kWide<T>>& logits) {

@@ -48,7 +48,7 @@ __global__ void __launch_bounds__(kMatrixThreads)
   if (row >= rows) return;
   const bool counts = mask.empty() || mask.load_one(row) != 0;
   const Vector<float, 2> total = running.load<8>(2 * row);
-  nats.store_one(row, counts ? __logf(total[1]) + total[0] - target_logits.load_one(row) : 0.0f);
+  nats.store_one(row, counts ? logf(total[1]) + total[0] - target_logits.load_one(row) : 0.0f);
 }
 
 template <class T>

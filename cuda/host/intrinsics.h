@@ -96,9 +96,6 @@ inline int __all_sync(uint32_t mask, int value,
 
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 inline float __expf(float x) { return std::exp(x); }
-inline float __logf(float x) { return std::log(x); }
 inline float __fdividef(float x, float y) { return x / y; }
-inline int64_t __double2ll_rn(double x) { return std::llrint(x); }
-inline int __float2int_rn(float x) { return static_cast<int>(std::lrint(x)); }
 
 // NOLINTEND(bugprone-reserved-identifier)

@@ -73,6 +73,23 @@ TEST(HostGpu, ABarrierThatNotAllReachIsSaid) {
   ASSERT_EQ(machine.run(reverse_twice<Barriers::kAll>), cudaSuccess) << "it goes on after a fault";
 }
 
+void votes_and_shuffles(Global<const float>, Global<float> out) {
+  const unsigned lane = threadIdx.x % 32;
+  const unsigned even = __ballot_sync(kAllLanes, lane % 2 == 0);
+  const int any = __any_sync(kAllLanes, lane == 9), all = __all_sync(kAllLanes, lane != 9);
+  const unsigned below = __shfl_up_sync(kAllLanes, lane, 3),
+                 fifth = __shfl_sync(kAllLanes, lane, 5);
+  const bool right = even == 0x55555555u && any == 1 && all == 0 && fifth == 5 &&
+                     below == (lane < 3 ? lane : lane - 3);
+  out.store_one(threadIdx.x, right ? 1.0f : 0.0f);
+}
+
+TEST(HostGpu, LanesVoteAndShuffle) {
+  Machine machine;
+  ASSERT_EQ(machine.run(votes_and_shuffles), cudaSuccess);
+  EXPECT_EQ(machine.results(), std::vector<float>(kThreads, 1.0f));
+}
+
 void half_a_mask(Global<const float>, Global<float> out) {
   const float sum = __shfl_xor_sync(0x0000ffffu, 1.0f, 1);  // lanes 16 to 31 call it too
   out.store_one(threadIdx.x, sum);
