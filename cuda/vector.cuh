@@ -87,9 +87,8 @@ class Global {
 #if defined(__CUDACC__)
     atomicAdd(data_ + index, value);
 #else
-    // Threads of the host take turns: nobody comes in between.
-    store_one(index, static_cast<Element>(load_one(index KENTE_SITE_ARGUMENT) + value)
-                         KENTE_SITE_ARGUMENT);
+    host::Gpu::current()->add(data_ + index, static_cast<uint64_t>(value),
+                              sizeof(T) KENTE_SITE_ARGUMENT);
 #endif
   }
 

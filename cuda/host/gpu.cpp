@@ -1,9 +1,7 @@
 #include "cuda/host/gpu.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
-#include <new>
 #include <numeric>
 #include <utility>
 
@@ -14,7 +12,6 @@ constexpr unsigned kWarp = 32;
 constexpr unsigned kMostThreads = 1024;
 constexpr unsigned kMostBlocksBeside = 65535;  // in y and z
 constexpr size_t kMostShared = size_t{227} << 10;
-constexpr unsigned char kNan = 0xff;
 
 // The GPU whose kernels this OS thread runs, as a real one's registers hold which thread runs.
 thread_local Gpu* newest = nullptr;
@@ -56,23 +53,6 @@ struct Gpu::Meeting {
   char place = 0;  // for ThreadSanitizer: every meeting has its own, so an older one orders nothing
 
   bool complete() const { return arrived == mask; }
-};
-
-struct Gpu::SharedBlock {
-  void* data = nullptr;
-  size_t bytes = 0;
-
-  SharedBlock() = default;
-  SharedBlock(size_t count, size_t alignment) : bytes(count) {
-    if (::posix_memalign(&data, std::max(alignment, sizeof(void*)), count) != 0)
-      throw std::bad_alloc();
-    // Byte by byte: ThreadSanitizer would see memset as a thread's write.
-    for (size_t i = 0; i < count; ++i) static_cast<volatile unsigned char*>(data)[i] = kNan;
-  }
-  SharedBlock(SharedBlock&& other) noexcept
-      : data(std::exchange(other.data, nullptr)), bytes(other.bytes) {}
-  SharedBlock& operator=(SharedBlock&&) = delete;
-  ~SharedBlock() { std::free(data); }
 };
 
 Gpu::Gpu(TurnOrder order, uint64_t seed) : order_(order), random_(seed), outer_(newest) {
@@ -362,8 +342,8 @@ void* Gpu::shared(size_t bytes, size_t alignment, const Site& site) {
       found = shared_.emplace(place, SharedBlock(bytes, alignment)).first;
       Fibre::release(&shared_place_);
     }
-    if (found->second.bytes != bytes) fail("asks for another size than was given there", site);
-    data = found->second.data;
+    if (found->second.bytes() != bytes) fail("asks for another size than was given there", site);
+    data = found->second.data();
   }
   Fibre::acquire(&shared_place_);
   return data;
@@ -390,6 +370,17 @@ void Gpu::load(void* to, const void* from, int bytes, const Site& site) {
 
 void Gpu::store(void* to, const void* from, int bytes, const Site& site) {
   std::memcpy(check(to, bytes, Access::kStore, site), from, static_cast<size_t>(bytes));
+}
+
+void Gpu::add(void* to, uint64_t value, int bytes, const Site& site) {
+  const auto size = static_cast<size_t>(bytes);
+  const std::byte* const data = check(to, bytes, Access::kLoad, site);
+  check(to, bytes, Access::kStore, site);
+  const Fibre::Outside outside(lane_->fibre);  // an atomic is no race
+  uint64_t sum = 0;
+  std::memcpy(&sum, data, size);
+  sum += value;
+  std::memcpy(to, &sum, size);
 }
 
 }  // namespace kente::cuda::host

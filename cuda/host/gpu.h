@@ -85,12 +85,13 @@ class Gpu {
   void* dynamic_shared(const Site& site) { return shared(shape_.dynamic_bytes, 16, site); }
   void load(void* to, const void* from, int bytes, const Site& site);
   void store(void* to, const void* from, int bytes, const Site& site);
+  /// Adds to an integer of that many bytes, atomically; orders nothing else.
+  void add(void* to, uint64_t value, int bytes, const Site& site);
   [[noreturn]] void fail(const std::string& what, const Site& site);
 
  private:
   struct Lane;
   struct Meeting;
-  struct SharedBlock;
   enum class Kind { kShuffle, kVote, kBarrier };
   using LaneValues = std::array<uint64_t, 32>;
   void run_grid(TurnOrder order);

@@ -12,7 +12,7 @@ namespace {
 constexpr size_t kAlignment = 256;
 constexpr uint64_t kSectorBytes = 32;
 constexpr int kWideBytes = 16;
-constexpr int kNan = 0xff;
+constexpr unsigned char kNan = 0xff;
 
 }  // namespace
 
@@ -78,6 +78,15 @@ std::string DeviceMemory::difference(const State& state) const {
   }
   return "";
 }
+
+SharedBlock::SharedBlock(size_t bytes, size_t alignment) : bytes_(bytes) {
+  if (::posix_memalign(&data_, std::max(alignment, sizeof(void*)), bytes) != 0)
+    throw std::bad_alloc();
+  // Byte by byte: ThreadSanitizer would see memset as a thread's write.
+  for (size_t i = 0; i < bytes; ++i) static_cast<volatile unsigned char*>(data_)[i] = kNan;
+}
+
+SharedBlock::~SharedBlock() { std::free(data_); }
 
 void WarpTraffic::count(DeviceMemory::Buffer& buffer, Access access, const std::byte* at, int bytes,
                         uint64_t place, unsigned warp, unsigned occurrence) {

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace kente::cuda::host {
@@ -61,6 +62,23 @@ class DeviceMemory {
   std::vector<std::unique_ptr<Buffer>> buffers_;
   std::vector<std::unique_ptr<std::byte, Free>> blocks_;
   Buffer* last_ = nullptr;  // accesses come in runs
+};
+
+/// Shared memory of a block of threads: exactly so many bytes, NaN until they are written.
+class SharedBlock {
+ public:
+  SharedBlock(size_t bytes, size_t alignment);
+  ~SharedBlock();
+  SharedBlock(SharedBlock&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), bytes_(other.bytes_) {}
+  SharedBlock& operator=(SharedBlock&&) = delete;
+
+  void* data() const { return data_; }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  void* data_ = nullptr;
+  size_t bytes_;
 };
 
 /// Counts the traffic of one block of threads: 32-byte sectors are counted once for each access of
