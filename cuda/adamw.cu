@@ -39,8 +39,7 @@ __global__ void __launch_bounds__(kGroupThreads)
     adamw_kernel(const AdamWTensor* tensors, const TensorChunk* chunks, Factors factors) {
   const TensorChunk chunk = chunks[blockIdx.x];
   const AdamWTensor tensor = tensors[chunk.tensor];
-  const int64_t most = chunk.begin + kChunkElements;
-  const int64_t end = most < tensor.count ? most : tensor.count;
+  const int64_t end = end_of(chunk, tensor.count);
   for (int64_t begin = chunk.begin + int64_t{threadIdx.x / kWarp} * kGroup; begin < end;
        begin += kGroupThreads / kWarp * kGroup) {
     const GroupPart p = update<State>(tensor, factors, begin);

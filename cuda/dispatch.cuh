@@ -6,9 +6,7 @@
 namespace kente::cuda {
 
 template <class T>
-struct TypeName {
-  using Type = T;
-};
+struct TypeName {};
 
 /// Calls launch with a TypeName of what the elements are; cudaErrorInvalidValue for a value that is
 /// none of the enumeration's.

@@ -128,8 +128,7 @@ __global__ void __launch_bounds__(kGroupThreads)
                        Global<unsigned long long> total) {
   const TensorChunk chunk = chunks[blockIdx.x];
   const SquaresTensor tensor = tensors[chunk.tensor];
-  const int64_t most = chunk.begin + kChunkElements;
-  const int64_t end = most < tensor.count ? most : tensor.count;
+  const int64_t end = end_of(chunk, tensor.count);
   unsigned long long high = 0, low = 0, poison = 0;
   for (int64_t begin = chunk.begin + int64_t{threadIdx.x / kWarp} * kSquaresBlock; begin < end;
        begin += kGroupThreads / kWarp * kSquaresBlock) {

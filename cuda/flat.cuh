@@ -1,6 +1,7 @@
 #pragma once
 
 #include "cuda/check.h"
+#include "cuda/chunks.h"
 #include "cuda/reduce.cuh"
 #include "cuda/vector.cuh"
 
@@ -142,6 +143,12 @@ __device__ __forceinline__ int64_t group_of_warp() {
 
 inline dim3 group_grid(int64_t count) {
   return dim3(static_cast<unsigned>(ceil_div(count, int64_t{kGroupThreads / kWarp} * kGroup)));
+}
+
+/// Where a chunk of a tensor of count elements ends.
+__device__ __forceinline__ int64_t end_of(const TensorChunk& chunk, int64_t count) {
+  const int64_t most = chunk.begin + kChunkElements;
+  return most < count ? most : count;
 }
 
 /// So many elements that the grid has fewer than 2^31 blocks.

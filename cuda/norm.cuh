@@ -10,6 +10,8 @@
 
 namespace kente::cuda {
 
+static_assert(kMostNormWidth == kMostRowWidth);
+
 enum class Norm { kRms, kLayer };
 
 /// A block has several rows at a time, as many as it has threads for, and every blocks-th such

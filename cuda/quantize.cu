@@ -76,13 +76,6 @@ __device__ __forceinline__ Words scatter(const Vector<uint8_t, 16>& bytes) {
   return words;
 }
 
-__device__ __forceinline__ float block_max(float value) {
-  KENTE_UNROLL
-  for (int lanes = kBlockLanes / 2; lanes > 0; lanes /= 2)
-    value = fmaxf(value, __shfl_xor_sync(kAllLanes, value, lanes));
-  return value;
-}
-
 /// Quantises four elements, which become what stays behind; the scale is the block's.
 template <WireType kType>
 __device__ __forceinline__ uint32_t quantize_quad(float (&x)[4], float& scale) {
@@ -90,7 +83,7 @@ __device__ __forceinline__ uint32_t quantize_quad(float (&x)[4], float& scale) {
   float most = 0;
   KENTE_UNROLL
   for (int i = 0; i < 4; ++i) most = fmaxf(most, x[i] - x[i] == 0.0f ? fabsf(x[i]) : INFINITY);
-  most = block_max(most);
+  most = warp_max<kBlockLanes>(most);
   const bool finite = most < INFINITY;
   scale = finite ? most / Wire<kType>::kMost : NAN;
   uint32_t word = 0;

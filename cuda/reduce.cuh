@@ -17,9 +17,11 @@ __device__ __forceinline__ float warp_sum(float value) {
   return value;
 }
 
+/// Over kLanes lanes beside each other, in each of them.
+template <int kLanes = kWarp>
 __device__ __forceinline__ float warp_max(float value) {
   KENTE_UNROLL
-  for (int lanes = kWarp / 2; lanes > 0; lanes /= 2)
+  for (int lanes = kLanes / 2; lanes > 0; lanes /= 2)
     value = fmaxf(value, __shfl_xor_sync(kAllLanes, value, lanes));
   return value;
 }

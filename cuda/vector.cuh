@@ -53,7 +53,6 @@ class Global {
   __host__ __device__ explicit Global(T* data) : data_(data) {}
   __host__ __device__ bool empty() const { return data_ == nullptr; }
   __host__ __device__ Global<const T> read_only() const { return Global<const T>(data_); }
-  __host__ __device__ Global operator+(int64_t elements) const { return Global(data_ + elements); }
 
   /// The elements from index on; index must be a multiple of their count.
   template <int kBytes>
@@ -98,10 +97,8 @@ class Global {
   }
   __device__ __forceinline__ void store_one(int64_t index,
                                             Element value KENTE_SITE_PARAMETER) const {
-    store<sizeof(T)>(
-        index, Wide<sizeof(T)> {
-          { value }
-        } KENTE_SITE_ARGUMENT);
+    const Wide<sizeof(T)> one{{value}};
+    store<sizeof(T)>(index, one KENTE_SITE_ARGUMENT);
   }
 
  private:

@@ -173,13 +173,14 @@ void Gpu::run_block() {
     if (error_.empty()) continue;
     // What the other threads have on their stacks is given up; kernels own nothing.
     for (const auto& lane : lanes_) lane->fibre.give_up(&end_place_);
-    Fibre::acquire(&end_place_);
+    end_block();
     lanes_.clear();
-    shared_.clear();
-    shared_bytes_ = 0;
-    traffic_.settle();
     throw KernelError(std::exchange(error_, std::string()));
   }
+  end_block();
+}
+
+void Gpu::end_block() {
   Fibre::acquire(&end_place_);
   shared_.clear();
   shared_bytes_ = 0;

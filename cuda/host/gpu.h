@@ -99,6 +99,7 @@ class Gpu {
   static void run_lane(void* lane);
   void run_block();
   void begin_block();
+  void end_block();
   bool run_lanes(const std::vector<unsigned>& numbers);
   bool take_turns();
   void check_nobody_waits();
@@ -115,7 +116,7 @@ class Gpu {
   std::mt19937_64 random_;
   Gpu* outer_;
   DeviceMemory memory_;
-  WarpTraffic traffic_{memory_};
+  WarpTraffic traffic_;
   int64_t launches_ = 0;
 
   LaunchShape shape_;

@@ -85,7 +85,6 @@ class SharedBlock {
 /// a warp, that is, for the n-th time that its lanes come to one place in the source.
 class WarpTraffic {
  public:
-  explicit WarpTraffic(DeviceMemory& memory) : memory_(memory) {}
   /// occurrence: how often that lane has been at that place before.
   void count(DeviceMemory::Buffer& buffer, Access access, const std::byte* at, int bytes,
              uint64_t place, unsigned warp, unsigned occurrence);
@@ -98,7 +97,6 @@ class WarpTraffic {
     int64_t bytes = 0;
     std::vector<uint64_t> sectors;
   };
-  DeviceMemory& memory_;
   std::map<std::array<uint64_t, 3>, Together> together_;
 };
 

@@ -36,14 +36,18 @@ class CrossEntropyKernel : public KernelCase {
              .nats = nats_.as<float>()};
     wanted_ = reference::cross_entropy(plain_, targets_, mask_, shape.vocabulary, kScale);
   }
-  Values padded(const Values& rows, int64_t stride, double with) const {
+  /// Columns [first, first + count) of rows of the vocabulary, each filled up to stride.
+  Values columns_of(const Values& rows, int64_t first, int64_t count, int64_t stride,
+                    double with) const {
     Values values;
-    for (size_t i = 0; i < rows.size(); i += static_cast<size_t>(shape_.vocabulary)) {
-      const auto begin = rows.begin() + static_cast<int64_t>(i);
-      values.insert(values.end(), begin, begin + shape_.vocabulary);
-      values.resize(values.size() + static_cast<size_t>(stride - shape_.vocabulary), with);
+    for (auto row = rows.begin(); row != rows.end(); row += shape_.vocabulary) {
+      values.insert(values.end(), row + first, row + first + count);
+      values.resize(values.size() + static_cast<size_t>(stride - count), with);
     }
     return values;
+  }
+  Values padded(const Values& rows, int64_t stride, double with) const {
+    return columns_of(rows, 0, shape_.vocabulary, stride, with);
   }
   CrossEntropy op() const {
     return {.dtype = dtype_,
@@ -98,10 +102,8 @@ TEST_P(CrossEntropyTypes, WithoutAGradientLogitsStay) {
   expect_moved(logits_, 1, 0);
 }
 
-/// One chunk of the vocabulary, as a matrix of its own.
 TEST_P(CrossEntropyTypes, InChunksItIsTheSameAndNeverHoldsAllLogits) {
   const int64_t columns = (shape_.vocabulary / 3 + 127) / 128 * 128;
-  const auto v = static_cast<size_t>(shape_.vocabulary);
   VocabularyChunk chunk{.dtype = dtype_, .loss = loss_, .stride = columns};
   const DeviceTensor logits = tensor("chunk", dtype_, shape_.rows * columns);
   const DeviceTensor running = tensor("running", DataType::kF32, 2 * shape_.rows);
@@ -112,12 +114,7 @@ TEST_P(CrossEntropyTypes, InChunksItIsTheSameAndNeverHoldsAllLogits) {
   const auto select = [&](int64_t first) {
     chunk.first = first;
     chunk.columns = std::min(columns, shape_.vocabulary - first);
-    Values values(static_cast<size_t>(shape_.rows * columns), NAN);
-    for (int64_t row = 0; row < shape_.rows; ++row)
-      for (int64_t i = 0; i < chunk.columns; ++i)
-        values[static_cast<size_t>(row * columns + i)] =
-            plain_[static_cast<size_t>(row) * v + static_cast<size_t>(first + i)];
-    logits.set(values);
+    logits.set(columns_of(plain_, first, chunk.columns, columns, NAN));
   };
   for (int64_t first = 0; first < shape_.vocabulary; first += columns) {
     select(first);
@@ -132,11 +129,7 @@ TEST_P(CrossEntropyTypes, InChunksItIsTheSameAndNeverHoldsAllLogits) {
     gpu_.memory().forget_traffic();
     ASSERT_EQ(cross_entropy_gradient(chunk, kScale, queue_), cudaSuccess);
     expect_moved(logits, 1, 1);
-    Values wanted(static_cast<size_t>(shape_.rows * columns));
-    for (int64_t row = 0; row < shape_.rows; ++row)
-      for (int64_t i = 0; i < chunk.columns; ++i)
-        wanted[static_cast<size_t>(row * columns + i)] =
-            wanted_.gradient[static_cast<size_t>(row) * v + static_cast<size_t>(first + i)];
+    const Values wanted = columns_of(wanted_.gradient, first, chunk.columns, columns, 0);
     expect_close(logits.values(), wanted, tolerance_of(dtype_));
   }
 }
