@@ -136,7 +136,7 @@ void measure(Communicator& world, FileSystem& files, const std::vector<double>& 
   const CostModel model(recipe, cluster);
   const int64_t begin = now_ns();
   const PlanResult planned = make_plan(model, {});
-  const double planning = static_cast<double>(now_ns() - begin) * 1e-9;
+  const double planning = seconds_since(begin);
   if (planned.finalists.empty()) throw InternalError(planned.nothing_fits);
   const Candidate& best = planned.finalists.front();
   const double kente = measured_step(world, recipe, best.plan, imitation);

@@ -17,8 +17,6 @@ namespace {
 constexpr uint64_t kCases = 500;
 constexpr int kRepeats = 5;
 
-double seconds_since(int64_t begin) { return static_cast<double>(now_ns() - begin) * 1e-9; }
-
 template <typename Value>
 Value median(std::vector<Value> values) {
   std::sort(values.begin(), values.end());

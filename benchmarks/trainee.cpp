@@ -89,7 +89,7 @@ double Trainee::run() {
                                      static_cast<uint64_t>(m.first_grain)));
   const int64_t begin = now_ns();
   step_.run(++steps_, std::move(batches), {});
-  return static_cast<double>(now_ns() - begin) * 1e-9;
+  return seconds_since(begin);
 }
 
 double max_over_ranks(Communicator& world, double value) {

@@ -35,12 +35,12 @@ if(KENTE_PRECOMPILE)
   # "text" + std::string that is not there (GCC bug 105651); the other presets keep these warnings.
   target_compile_options(kente_flags INTERFACE $<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess -Wno-stringop-overflow
                                                -Wno-array-bounds>)
-  kente_precompiled(kente_std HEADERS ${kente_std_headers})
+  kente_precompiled(kente_std HEADERS ${kente_std_headers} <nlohmann/json.hpp>)
   kente_precompiled(kente_tensors HEADERS ${kente_std_headers} <ATen/core/Tensor.h> LIBRARIES kente_torch)
-  kente_precompiled(kente_programs PROGRAM HEADERS ${kente_std_headers} <CLI/CLI.hpp>
-                    LIBRARIES CLI11::CLI11 OPTIONS ${kente_driver_options})
-  kente_precompiled(kente_tensor_programs PROGRAM HEADERS ${kente_std_headers} <CLI/CLI.hpp> <ATen/core/Tensor.h>
-                    LIBRARIES kente_torch CLI11::CLI11 OPTIONS ${kente_driver_options})
+  kente_precompiled(kente_programs PROGRAM HEADERS ${kente_std_headers} <nlohmann/json.hpp>
+                    OPTIONS ${kente_driver_options})
+  kente_precompiled(kente_tensor_programs PROGRAM HEADERS ${kente_std_headers} <ATen/core/Tensor.h>
+                    LIBRARIES kente_torch OPTIONS ${kente_driver_options})
   kente_precompiled(kente_cases PROGRAM HEADERS ${kente_std_headers} <gmock/gmock.h> <gtest/gtest.h>
                     LIBRARIES GTest::gtest GTest::gmock OPTIONS ${kente_driver_options})
   kente_precompiled(kente_tensor_cases PROGRAM

@@ -1,7 +1,6 @@
 /// kente-ckpt ls|verify|diff|reshard|rm: what checkpoints a run has on this node, whether every
 /// byte is right, how two differ; one written anew, or removed. Exit status: 0 all is well, 2 the
 /// user must change something, 4 a checkpoint is damaged or cannot be read, or two differ.
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -145,53 +144,47 @@ ExitStatus verify(FileSystem& files, const Options& options) {
 }
 
 int run(int argc, char** argv) {
-  CLI::App app("Lists, verifies, compares, rewrites and removes checkpoints.", "kente ckpt");
-  app.require_subcommand(1);
+  CommandLine app("Lists, verifies, compares, rewrites and removes checkpoints.", "kente ckpt");
   app.footer(
       "Exit status: 0 all is well, 2 wrong arguments, 4 a checkpoint is damaged, or two differ.");
   Options options;
-  const auto add_json = [&](CLI::App* command) {
-    command->add_flag_callback(
-        "--json", [&] { options.output = Output::kJson; }, "for scripts");
+  bool json = false;
+  const auto add_common = [&](Command command) {
+    command.option("RUN", options.run, "the run's directory").required();
+    command.flag("--json", json, "for scripts");
   };
-  const auto add_common = [&](CLI::App* command) {
-    command->add_option("RUN", options.run, "the run's directory")->required();
-    add_json(command);
-  };
-  CLI::App* ls = app.add_subcommand("ls", "step, age, size, shards and state; reads no tensor");
+  Command ls = app.command("ls", "step, age, size, shards and state; reads no tensor");
   add_common(ls);
-  CLI::App* check = app.add_subcommand("verify", "reads every byte and checks every digest");
+  Command check = app.command("verify", "reads every byte and checks every digest");
   add_common(check);
-  check->add_option("--step", options.step, "only this step");
-  CLI::App* diff = app.add_subcommand("diff", "tensors that differ between two runs, or two steps");
-  diff->add_option("RUN", options.runs, "two run directories; twice the same for two steps")
-      ->required()
-      ->expected(2);
-  diff->add_option("--step", options.step, "of the first (default: its newest complete one)");
-  diff->add_option("--other-step", options.other_step, "of the second (default: --step)");
-  add_json(diff);
-  CLI::App* again =
-      app.add_subcommand("reshard", "writes a checkpoint anew, whole, into one directory");
-  again
-      ->add_option("RUN", options.runs,
-                   "the run's directory; those of all nodes, if each has its own")
-      ->required();
-  again->add_option("--to", options.to, "a run directory to write into")->required();
-  again->add_option("--step", options.step, "which step (default: the newest complete one)");
-  again->add_option("--shards", options.shards, "files to write (default: none above 4 GiB)")
-      ->check(CLI::Range(1, 10000));
-  CLI::App* rm = app.add_subcommand("rm", "removes steps");
-  rm->add_option("RUN", options.run, "the run's directory")->required();
-  rm->add_option("--step", options.steps, "a step to remove; repeatable")->required();
-  rm->add_flag("--even-the-last", options.even_the_last, "even if no sound one stays");
-  if (const std::optional<int> helped = parse_words(app, "kente ckpt", argc, argv)) return *helped;
+  check.option("--step", options.step, "only this step");
+  Command diff = app.command("diff", "tensors that differ between two runs, or two steps");
+  diff.option("RUN", options.runs, "two run directories; twice the same for two steps")
+      .required()
+      .words(2);
+  diff.option("--step", options.step, "of the first (default: its newest complete one)");
+  diff.option("--other-step", options.other_step, "of the second (default: --step)");
+  diff.flag("--json", json, "for scripts");
+  Command again = app.command("reshard", "writes a checkpoint anew, whole, into one directory");
+  again.option("RUN", options.runs, "the run's directory; those of all nodes, if each has its own")
+      .required();
+  again.option("--to", options.to, "a run directory to write into").required();
+  again.option("--step", options.step, "which step (default: the newest complete one)");
+  again.option("--shards", options.shards, "files to write (default: none above 4 GiB)")
+      .between(1, 10000);
+  Command rm = app.command("rm", "removes steps");
+  rm.option("RUN", options.run, "the run's directory").required();
+  rm.option("--step", options.steps, "a step to remove; repeatable").required();
+  rm.flag("--even-the-last", options.even_the_last, "even if no sound one stays");
+  if (app.asks_for_help(argc, argv)) return 0;
+  if (json) options.output = Output::kJson;
   const auto files = posix_file_system();
   ExitStatus status = ExitStatus::kDone;
-  if (ls->parsed()) status = list(*files, options);
-  if (check->parsed()) status = verify(*files, options);
-  if (diff->parsed()) status = diff_checkpoints(*files, options);
-  if (again->parsed()) status = reshard_checkpoint(*files, options);
-  if (rm->parsed()) status = remove_checkpoints(*files, options);
+  if (ls.given()) status = list(*files, options);
+  if (check.given()) status = verify(*files, options);
+  if (diff.given()) status = diff_checkpoints(*files, options);
+  if (again.given()) status = reshard_checkpoint(*files, options);
+  if (rm.given()) status = remove_checkpoints(*files, options);
   return static_cast<int>(status);
 }
 

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
 #include <filesystem>
@@ -13,6 +12,7 @@
 #include "csrc/base/errors.h"
 #include "csrc/ckpt/snapshot.h"
 #include "csrc/config/parse.h"
+#include "launch/command_line.h"
 #include "launch/program.h"
 #include "launch/supervisor.h"
 
@@ -37,77 +37,65 @@ struct Flags {
   bool print_command = false;
 };
 
-void add_machines(CLI::App& app, Flags& flags) {
+void add_machines(Command& app, Flags& flags) {
   LaunchOptions& options = flags.options;
-  app.add_option("-n", options.mpirun.ranks, "ranks (default: the hosts' slots)")
-      ->check(CLI::Range(1, 1 << 20));
-  app.add_option(
-         "--hostfile", flags.hostfile,
-         "machines and slots, in Open MPI's form; one that does not answer or keeps failing "
-         "is left out until it answers")
-      ->check(CLI::ExistingFile);
-  app.add_option("--host-timeout", options.host_seconds, "seconds for a machine to answer")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  app.add_option("--host-retry", options.host_retry,
-                 "seconds until a machine that was left out is asked again; later and later")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  app.add_option("--mpirun", options.mpirun.mpirun, "the mpirun to use")->capture_default_str();
-  app.add_option("--control-address", options.control_host,
-                 "private address of this machine that ranks elsewhere can reach")
-      ->capture_default_str();
+  app.option("-n", options.mpirun.ranks, "ranks (default: the hosts' slots)").between(1, 1 << 20);
+  app.option("--hostfile", flags.hostfile,
+             "machines and slots, in Open MPI's form; one that does not answer or keeps failing "
+             "is left out until it answers")
+      .existing_file();
+  app.option("--host-timeout", options.host_seconds, "seconds for a machine to answer")
+      .show_default()
+      .positive();
+  app.option("--host-retry", options.host_retry,
+             "seconds until a machine that was left out is asked again; later and later")
+      .show_default()
+      .positive();
+  app.option("--mpirun", options.mpirun.mpirun, "the mpirun to use").show_default();
+  app.option("--control-address", options.control_host,
+             "private address of this machine that ranks elsewhere can reach")
+      .show_default();
 }
 
 Flags parse(int argc, char** argv) {
-  CLI::App app("kente launch: keeps a run alive; takes kente train's arguments too",
-               "kente launch");
+  CommandLine app("kente launch: keeps a run alive; takes kente train's arguments too",
+                  "kente launch");
   Flags flags;
   LaunchOptions& options = flags.options;
   add_machines(app, flags);
-  app.add_option("--max-failures", options.max_failures,
-                 "starts in a row that may finish no step before it gives up")
-      ->capture_default_str()
-      ->check(CLI::Range(0, 1 << 20));
-  app.add_option("--silence", options.limits.silence,
-                 "seconds without a heartbeat after which a rank is dead")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  app.add_option("--stuck", options.limits.stuck,
-                 "seconds in one phase after which a rank hangs; at least ten times what it takes")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  app.add_option("--patience", options.limits.patience,
-                 "seconds for starting, storing and validating")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  app.add_flag("--standby", options.standby,
-               "keep a second set of ranks that have everything loaded, to take over when one of "
-               "those that train fails: about 80 MB of memory a rank");
-  app.add_option("--chaos", options.chaos.seed,
-                 "disturb the run on purpose, as this seed says: ranks are killed, frozen and "
-                 "slowed, bits of snapshots and checkpoints flipped; judged at the end");
-  app.add_option("--chaos-every", options.chaos.between, "seconds between two faults, on average")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  app.add_flag("--print-command", flags.print_command, "print the mpirun line and leave");
-  app.add_option("--recipe", flags.recipe, "what to train (protobuf text)");
-  app.add_option("--out", flags.out, "run directory (default runs/<recipe>)");
-  app.add_option("--set", flags.overrides, "field=value: override a recipe field; repeatable")
-      ->take_all();
-  app.add_flag("--resume", options.resume, "continue the run in --out");
-  app.allow_extras();
+  app.option("--max-failures", options.max_failures,
+             "starts in a row that may finish no step before it gives up")
+      .show_default()
+      .between(0, 1 << 20);
+  app.option("--silence", options.limits.silence,
+             "seconds without a heartbeat after which a rank is dead")
+      .show_default()
+      .positive();
+  app.option("--stuck", options.limits.stuck,
+             "seconds in one phase after which a rank hangs; at least ten times what it takes")
+      .show_default()
+      .positive();
+  app.option("--patience", options.limits.patience, "seconds for starting, storing and validating")
+      .show_default()
+      .positive();
+  app.flag("--standby", options.standby,
+           "keep a second set of ranks that have everything loaded, to take over when one of "
+           "those that train fails: about 80 MB of memory a rank");
+  app.option("--chaos", options.chaos.seed,
+             "disturb the run on purpose, as this seed says: ranks are killed, frozen and "
+             "slowed, bits of snapshots and checkpoints flipped; judged at the end");
+  app.option("--chaos-every", options.chaos.between, "seconds between two faults, on average")
+      .show_default()
+      .positive();
+  app.flag("--print-command", flags.print_command, "print the mpirun line and leave");
+  app.option("--recipe", flags.recipe, "what to train (protobuf text)");
+  app.option("--out", flags.out, "run directory (default runs/<recipe>)");
+  app.option("--set", flags.overrides, "field=value: override a recipe field; repeatable");
+  app.flag("--resume", options.resume, "continue the run in --out");
+  app.allow_others();
   app.footer("All other arguments are kente train's: see kente train --help.");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::CallForHelp& help) {
-    app.exit(help);
-    flags.help = true;
-    return flags;
-  } catch (const CLI::ParseError& error) {
-    throw UsageError(std::string(error.what()) + "; see kente launch --help");
-  }
-  options.mpirun.train_args = app.remaining();
+  flags.help = app.asks_for_help(argc, argv);
+  options.mpirun.train_args = app.others();
   return flags;
 }
 

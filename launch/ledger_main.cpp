@@ -3,7 +3,6 @@
 /// or left out without the guards' order, or a step is missing.
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -184,18 +183,17 @@ ExitStatus show(const Options& options) {
 }
 
 int run(int argc, char** argv) {
-  CLI::App app("Which samples each step of a run used, and whether each was used once.",
-               "kente data ledger");
+  CommandLine app("Which samples each step of a run used, and whether each was used once.",
+                  "kente data ledger");
   app.footer(
       "Exit status: 0 every sample once, 2 wrong arguments, 4 a sample was used twice, or left out "
       "without the guards' order, or a step is missing.");
   Options options;
-  app.add_option("RUN", options.run, "the run's directory")->required();
-  app.add_option("--data", options.data, "where the recipe's sources are: counts by source");
-  app.add_option("--step", options.step, "every sample of this step: source, epoch, window");
-  app.add_flag("--json", options.json, "for scripts");
-  if (const std::optional<int> helped = parse_words(app, "kente data ledger", argc, argv))
-    return *helped;
+  app.option("RUN", options.run, "the run's directory").required();
+  app.option("--data", options.data, "where the recipe's sources are: counts by source");
+  app.option("--step", options.step, "every sample of this step: source, epoch, window");
+  app.flag("--json", options.json, "for scripts");
+  if (app.asks_for_help(argc, argv)) return 0;
   return static_cast<int>(show(options));
 }
 

@@ -1,9 +1,9 @@
 /// kente-plan: recipe + cluster profile -> plan, as a table, a file, JSON, a trace and a picture.
 /// Exit status: 0 done, 2 the user must change something (nothing fits, a wrong plan, a flag), 4 a
 /// file could not be written.
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "csrc/base/errors.h"
@@ -20,9 +20,22 @@
 namespace kente {
 namespace {
 
+const std::map<std::string, Objective> kObjectives = {
+    {"time", Objective::kTime}, {"energy", Objective::kEnergy}, {"money", Objective::kMoney}};
+const std::map<std::string, ScheduleKind> kSchedules = {{"1f1b", ScheduleKind::k1F1B},
+                                                        {"gpipe", ScheduleKind::kGPipe}};
+
+template <class T>
+std::vector<std::string> words_of(const std::map<std::string, T>& meanings) {
+  std::vector<std::string> words;
+  for (const auto& [word, meaning] : meanings) words.push_back(word);
+  return words;
+}
+
 struct Flags {
   std::string recipe, cluster, out, plan, simulate;
-  std::vector<std::string> overrides, what_ifs;
+  std::string objective = "time";
+  std::vector<std::string> overrides, what_ifs, schedules;
   PlanOptions options;
   int state_copies = 0;
   bool json = false;
@@ -141,45 +154,44 @@ ExitStatus plan(const Flags& flags) {
   return ExitStatus::kDone;
 }
 
-void add_flags(CLI::App& app, Flags& flags) {
-  app.add_option("--recipe", flags.recipe, "what to train (protobuf text)")->required();
-  app.add_option("--cluster", flags.cluster, "on what: a profile that kente bench wrote")
-      ->required();
-  app.add_option("--set", flags.overrides, "field=value: override a recipe field; repeatable");
-  const std::map<std::string, Objective> objectives = {
-      {"time", Objective::kTime}, {"energy", Objective::kEnergy}, {"money", Objective::kMoney}};
-  app.add_option("--objective", flags.options.objective, "time, energy or money of a step")
-      ->transform(CLI::CheckedTransformer(objectives))
-      ->default_str("time");
-  const std::map<std::string, ScheduleKind> schedules = {{"1f1b", ScheduleKind::k1F1B},
-                                                         {"gpipe", ScheduleKind::kGPipe}};
-  app.add_option("--schedule", flags.options.schedules, "1f1b or gpipe; repeatable, default both")
-      ->transform(CLI::CheckedTransformer(schedules, CLI::ignore_case));
-  app.add_option("--memory-use", flags.options.memory_use, "part of the free memory to plan with")
-      ->check(CLI::Range(0.01, 1.0))
-      ->capture_default_str();
-  app.add_option("--state-copies", flags.state_copies,
-                 "leave memory for so many copies of each rank's part of the state: 3 for the "
-                 "snapshots of kente launch, 7 where they are copied between nodes")
-      ->check(CLI::Range(0, 100))
-      ->capture_default_str();
-  app.add_option("--plan", flags.plan, "score this plan instead of searching one");
-  app.add_option("--out", flags.out, "write the plan here");
-  app.add_option("--simulate", flags.simulate, "write DIR/trace.json (Perfetto) and DIR/plan.html");
-  app.add_option("--what-if", flags.what_ifs,
-                 "PROFILE:DEVICE_ID[:COUNT],latency=SECONDS,bandwidth=BYTES_PER_SECOND: add "
-                 "devices; repeatable");
-  app.add_flag("--json", flags.json, "print JSON instead of tables");
+void add_flags(Command& app, Flags& flags) {
+  app.option("--recipe", flags.recipe, "what to train (protobuf text)").required();
+  app.option("--cluster", flags.cluster, "on what: a profile that kente bench wrote").required();
+  app.option("--set", flags.overrides, "field=value: override a recipe field; repeatable");
+  app.option("--objective", flags.objective, "time, energy or money of a step")
+      .one_of(words_of(kObjectives))
+      .show_default();
+  app.option("--schedule", flags.schedules, "1f1b or gpipe; repeatable, default both")
+      .one_of(words_of(kSchedules));
+  app.option("--memory-use", flags.options.memory_use, "part of the free memory to plan with")
+      .between(0.01, 1.0)
+      .show_default();
+  app.option("--state-copies", flags.state_copies,
+             "leave memory for so many copies of each rank's part of the state: 3 for the "
+             "snapshots of kente launch, 7 where they are copied between nodes")
+      .between(0, 100)
+      .show_default();
+  app.option("--plan", flags.plan, "score this plan instead of searching one");
+  app.option("--out", flags.out, "write the plan here");
+  app.option("--simulate", flags.simulate, "write DIR/trace.json (Perfetto) and DIR/plan.html");
+  app.option("--what-if", flags.what_ifs,
+             "PROFILE:DEVICE_ID[:COUNT],latency=SECONDS,bandwidth=BYTES_PER_SECOND: add "
+             "devices; repeatable");
+  app.flag("--json", flags.json, "print JSON instead of tables");
 }
 
 int run(int argc, char** argv) {
-  CLI::App app(
+  CommandLine app(
       "Chooses who does what: prints the plan, what it is predicted to cost, and why "
       "others lost.",
       "kente plan");
   Flags flags;
   add_flags(app, flags);
-  if (const std::optional<int> helped = parse_words(app, "kente plan", argc, argv)) return *helped;
+  if (app.asks_for_help(argc, argv)) return 0;
+  flags.options.objective = kObjectives.at(flags.objective);
+  if (!flags.schedules.empty()) flags.options.schedules.clear();
+  for (const std::string& schedule : flags.schedules)
+    flags.options.schedules.push_back(kSchedules.at(schedule));
   return static_cast<int>(plan(flags));
 }
 

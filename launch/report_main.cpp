@@ -1,6 +1,5 @@
 /// kente-report RUN: writes RUN/report.html and prints the same for a terminal.
 /// Exit status: 0 done, 2 the user must change something, 4 the page could not be written.
-#include <CLI/CLI.hpp>
 #include <cstdio>
 
 #include "csrc/base/errors.h"
@@ -13,14 +12,13 @@ namespace kente {
 namespace {
 
 int run(int argc, char** argv) {
-  CLI::App app("Writes RUN/report.html, one self-contained page, and prints the same as text.",
-               "kente report");
+  CommandLine app("Writes RUN/report.html, one self-contained page, and prints the same as text.",
+                  "kente report");
   std::string directory;
   bool json = false;
-  app.add_option("RUN", directory, "the run's directory")->required();
-  app.add_flag("--json", json, "print the headline numbers as JSON instead of text");
-  if (const std::optional<int> helped = parse_words(app, "kente report", argc, argv))
-    return *helped;
+  app.option("RUN", directory, "the run's directory").required();
+  app.flag("--json", json, "print the headline numbers as JSON instead of text");
+  if (app.asks_for_help(argc, argv)) return 0;
   const auto files = posix_file_system();
   const RunRecord record = read_run(*files, directory);
   const std::string page = directory + "/report.html";

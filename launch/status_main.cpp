@@ -3,7 +3,6 @@
 #include <sys/inotify.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -166,26 +165,23 @@ class Logs {
 };
 
 int run(int argc, char** argv) {
-  CLI::App app("How far a run is, and what its ranks wrote.", "kente");
-  app.require_subcommand(1);
+  CommandLine app("How far a run is, and what its ranks wrote.", "kente");
   std::string directory;
   size_t events = 5, lines = 40;
   int rank = -1;
   bool json = false, follow = false;
-  CLI::App* status =
-      app.add_subcommand("status", "how far a run is, and whether it is looked after");
-  status->add_option("RUN", directory, "the run's directory")->required();
-  status->add_option("--events", events, "how many of the newest")->capture_default_str();
-  status->add_flag("--json", json, "for scripts");
-  CLI::App* logs = app.add_subcommand("logs", "what the ranks wrote, in the order of their times");
-  logs->add_option("RUN", directory, "the run's directory")->required();
-  logs->add_option("--rank", rank, "only this rank's")->check(CLI::Range(0, 1 << 20));
-  logs->add_option("-n,--lines", lines, "how many of the newest")->capture_default_str();
-  logs->add_flag("-f,--follow", follow, "and go on with what is written, until Ctrl-C");
+  Command status = app.command("status", "how far a run is, and whether it is looked after");
+  status.option("RUN", directory, "the run's directory").required();
+  status.option("--events", events, "how many of the newest").show_default();
+  status.flag("--json", json, "for scripts");
+  Command logs = app.command("logs", "what the ranks wrote, in the order of their times");
+  logs.option("RUN", directory, "the run's directory").required();
+  logs.option("--rank", rank, "only this rank's").between(0, 1 << 20);
+  logs.option("-n,--lines", lines, "how many of the newest").show_default();
+  logs.flag("-f,--follow", follow, "and go on with what is written, until Ctrl-C");
   app.footer("Exit status: 0 done, 2 wrong arguments, 4 a file could not be read.");
-  if (const std::optional<int> helped = parse_words(app, "kente status", argc, argv))
-    return *helped;
-  if (logs->parsed()) {
+  if (app.asks_for_help(argc, argv, "see `kente status --help`")) return 0;
+  if (logs.given()) {
     Logs of_run(directory, rank);
     of_run.print(lines);
     if (follow) of_run.follow();

@@ -11,7 +11,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cerrno>
 #include <cstdint>
@@ -21,11 +20,13 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <vector>
 
 #include "csrc/base/clock.h"
 #include "csrc/base/errors.h"
+#include "launch/command_line.h"
 #include "launch/program.h"
 
 namespace kente {
@@ -42,30 +43,22 @@ constexpr int kHandedOn[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2}
 
 Flags parse(int argc, char** argv) {
   Flags flags;
-  CLI::App app("Runs a command at a share of a core, to try a recipe on unequal machines.",
-               "kente throttle");
-  app.add_option("--cpu", flags.cpu, "percent of a core")->check(CLI::Range(1.0, 100.0));
-  app.add_option("--period-ms", flags.period_ms, "of one stop and one go")
-      ->capture_default_str()
-      ->check(CLI::Range(1.0, 10000.0));
-  app.add_option("--memory", flags.memory, "bytes it may map (with --cgroup: use)")
-      ->check(CLI::PositiveNumber);
-  app.add_flag("--cgroup", flags.cgroup, "by a cgroup's quota, where this user may make one");
+  CommandLine app("Runs a command at a share of a core, to try a recipe on unequal machines.",
+                  "kente throttle");
+  app.option("--cpu", flags.cpu, "percent of a core").between(1.0, 100.0);
+  app.option("--period-ms", flags.period_ms, "of one stop and one go")
+      .show_default()
+      .between(1.0, 10000.0);
+  app.option("--memory", flags.memory, "bytes it may map (with --cgroup: use)").positive();
+  app.flag("--cgroup", flags.cgroup, "by a cgroup's quota, where this user may make one");
   app.footer(
       "-- COMMAND... comes last, as in:\n  mpirun -n 1 kente train ... "
       ": -n 1 kente throttle --cpu 25 -- kente train ...");
   int own = 1;
   while (own < argc && std::strcmp(argv[own], "--") != 0) ++own;
   flags.command.assign(argv + std::min(own + 1, argc), argv + argc);
-  try {
-    app.parse(own, argv);
-  } catch (const CLI::Success& help) {
-    app.exit(help);
+  if (app.asks_for_help(own, argv, "see kente throttle --help, and write the command after --"))
     return {.command = {}};
-  } catch (const CLI::ParseError& wrong) {
-    throw UsageError(std::string(wrong.what()) +
-                     "; see kente throttle --help, and write the command after --");
-  }
   if (flags.command.empty()) throw UsageError("no command; write it after --");
   return flags;
 }
@@ -137,9 +130,10 @@ std::vector<std::unique_ptr<Cgroup>> make_cgroups(const Flags& flags) {
 
 /// What kente bench knows a profile by.
 std::string described(const Flags& flags) {
-  return "cpu " + CLI::detail::to_string(flags.cpu) + " %, period " +
-         CLI::detail::to_string(flags.period_ms) + " ms, memory " + std::to_string(flags.memory) +
-         (flags.cgroup ? ", cgroup" : "");
+  std::ostringstream words;
+  words << "cpu " << flags.cpu << " %, period " << flags.period_ms << " ms, memory " << flags.memory
+        << (flags.cgroup ? ", cgroup" : "");
+  return words.str();
 }
 
 [[noreturn]] void become(const Flags& flags, const sigset_t& mask, pid_t parent, int ready) {

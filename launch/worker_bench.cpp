@@ -1,6 +1,5 @@
 #include "launch/worker_bench.h"
 
-#include <CLI/CLI.hpp>
 #include <array>
 #include <cstdio>
 #include <filesystem>
@@ -12,6 +11,7 @@
 #include "csrc/measure/bench.h"
 #include "csrc/report/cluster_report.h"
 #include "csrc/train/gather.h"
+#include "launch/command_line.h"
 
 namespace kente {
 namespace {
@@ -36,21 +36,20 @@ std::array<std::string, 2> short_names(const std::string& a, const std::string& 
 
 }  // namespace
 
-void add_bench(CLI::App& app, BenchFlags& flags) {
-  app.add_option("--recipe", flags.recipe, "whose layers are measured (protobuf text)");
-  app.add_option("--set", flags.overrides, "field=value: override a recipe field; repeatable")
-      ->take_all();
-  app.add_option("--out", flags.out,
-                 "where cluster.textproto and bench.html go; with --compare the page's file")
-      ->capture_default_str();
-  app.add_flag("--full", flags.full, "take up to 3 minutes instead of 20 seconds");
-  app.add_option("--imitate", flags.imitate, "devices that wait instead (protobuf text)");
-  app.add_flag("--json", flags.json, "print JSON instead of tables");
-  app.add_option("--compare", flags.compare, "A B: two profiles side by side; measures nothing")
-      ->expected(2);
-  app.add_option("--timeout", flags.timeout, "seconds after which a silent peer is lost")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+void add_bench(Command& app, BenchFlags& flags) {
+  app.option("--recipe", flags.recipe, "whose layers are measured (protobuf text)");
+  app.option("--set", flags.overrides, "field=value: override a recipe field; repeatable");
+  app.option("--out", flags.out,
+             "where cluster.textproto and bench.html go; with --compare the page's file")
+      .show_default();
+  app.flag("--full", flags.full, "take up to 3 minutes instead of 20 seconds");
+  app.option("--imitate", flags.imitate, "devices that wait instead (protobuf text)");
+  app.flag("--json", flags.json, "print JSON instead of tables");
+  app.option("--compare", flags.compare, "A B: two profiles side by side; measures nothing")
+      .words(2);
+  app.option("--timeout", flags.timeout, "seconds after which a silent peer is lost")
+      .show_default()
+      .positive();
 }
 
 ExitStatus run_bench(const BenchFlags& flags, const BenchProcess& process, Communicator& world) {

@@ -7,11 +7,9 @@
 #include "comm/communicator.h"
 #include "csrc/base/errors.h"
 
-namespace CLI {
-class App;
-}
-
 namespace kente {
+
+class Command;
 
 struct BenchFlags {
   std::string recipe, out = "bench", imitate;
@@ -20,7 +18,7 @@ struct BenchFlags {
   double timeout = 600;
 };
 
-void add_bench(CLI::App& app, BenchFlags& flags);
+void add_bench(Command& app, BenchFlags& flags);
 
 /// What main knows of this process.
 struct BenchProcess {

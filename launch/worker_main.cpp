@@ -9,13 +9,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <sstream>
 #include <string>
 
 #include "comm/local.h"
@@ -28,6 +28,7 @@
 #include "csrc/train/gather.h"
 #include "csrc/train/generate.h"
 #include "csrc/train/recovery.h"
+#include "launch/command_line.h"
 #include "launch/heartbeat.h"
 #include "launch/worker_bench.h"
 #include "launch/worker_train.h"
@@ -207,8 +208,8 @@ ExitStatus run_sample(const SampleFlags& flags) {
   const auto restored = recovery.restore(recipe_sha256(recipe), parameters, nullptr);
   if (!restored) throw UsageError(flags.run + ": no complete checkpoint in it");
   std::vector<int32_t> prompt;
-  for (const auto& token : CLI::detail::split(flags.prompt, ' '))
-    if (!token.empty()) prompt.push_back(std::stoi(token));
+  std::istringstream words(flags.prompt);
+  for (std::string token; words >> token;) prompt.push_back(std::stoi(token));
   const nlohmann::json line = {
       {"step", restored->moment.step},
       {"tokens", generate(recipe, parameters, std::move(prompt), flags.options)}};
@@ -216,42 +217,34 @@ ExitStatus run_sample(const SampleFlags& flags) {
   return ExitStatus::kDone;
 }
 
-void add_sample(CLI::App& app, SampleFlags& flags) {
-  app.add_option("--run", flags.run, "run directory")->required();
-  app.add_option("--tokens", flags.prompt, "token ids of the prompt, separated by spaces")
-      ->required();
-  app.add_option("--count", flags.options.count, "tokens to add");
-  app.add_option("--temperature", flags.options.temperature, "0: the likeliest token")
-      ->check(CLI::NonNegativeNumber);
-  app.add_option("--top-k", flags.options.top_k, "0: all tokens");
-  app.add_option("--end-token", flags.options.end_token, "stop after it");
-  app.add_option("--seed", flags.options.seed, "of the draw");
+void add_sample(Command& app, SampleFlags& flags) {
+  app.option("--run", flags.run, "run directory").required();
+  app.option("--tokens", flags.prompt, "token ids of the prompt, separated by spaces").required();
+  app.option("--count", flags.options.count, "tokens to add");
+  app.option("--temperature", flags.options.temperature, "0: the likeliest token").not_negative();
+  app.option("--top-k", flags.options.top_k, "0: all tokens");
+  app.option("--end-token", flags.options.end_token, "stop after it");
+  app.option("--seed", flags.options.seed, "of the draw");
 }
 
 ExitStatus run(int argc, char** argv, const Launched& launched) {
-  CLI::App app("kente-worker: trains and samples; users call it through kente", "kente-worker");
-  app.require_subcommand(1);
+  CommandLine app("kente-worker: trains and samples; users call it through kente", "kente-worker");
   TrainFlags train_flags;
   SampleFlags sample_flags;
   BenchFlags bench_flags;
-  CLI::App& train = *app.add_subcommand("train", "train a recipe");
-  CLI::App& sample = *app.add_subcommand("sample", "continue a prompt of token ids");
-  CLI::App& bench = *app.add_subcommand("bench", "measure devices and links");
+  Command train = app.command("train", "train a recipe");
+  Command sample = app.command("sample", "continue a prompt of token ids");
+  Command bench = app.command("bench", "measure devices and links");
   add_train(train, train_flags);
   add_sample(sample, sample_flags);
   add_bench(bench, bench_flags);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::CallForHelp& help) {
-    if (launched.rank == 0) app.exit(help);
+  if (app.asks_for_help(argc, argv,
+                        std::string("see kente ") + (argc > 1 ? argv[1] : "train") + " --help",
+                        launched.rank == 0 ? Help::kPrinted : Help::kSilent))
     return ExitStatus::kDone;
-  } catch (const CLI::ParseError& error) {
-    throw UsageError(std::string(error.what()) + "; see kente " + (argc > 1 ? argv[1] : "train") +
-                     " --help");
-  }
   make_bits_repeat();
-  if (bench.parsed()) return bench_or_compare(bench_flags, launched);
-  return train.parsed() ? train_recipe(train_flags, launched) : run_sample(sample_flags);
+  if (bench.given()) return bench_or_compare(bench_flags, launched);
+  return train.given() ? train_recipe(train_flags, launched) : run_sample(sample_flags);
 }
 
 }  // namespace

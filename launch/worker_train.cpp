@@ -1,6 +1,5 @@
 #include "launch/worker_train.h"
 
-#include <CLI/CLI.hpp>
 #include <array>
 #include <cstdio>
 
@@ -14,6 +13,7 @@
 #include "csrc/plan/describe_choice.h"
 #include "csrc/train/trainer.h"
 #include "launch/choose_plan.h"
+#include "launch/command_line.h"
 
 namespace kente {
 namespace {
@@ -133,52 +133,46 @@ ExitStatus run_train(const TrainFlags& flags, const Recipe& recipe, const TrainP
   return result.stopped ? ExitStatus::kStopped : ExitStatus::kDone;
 }
 
-void add_train(CLI::App& app, TrainFlags& flags) {
-  app.add_option("--recipe", flags.recipe, "what to train (protobuf text)");
-  app.add_option("--plan", flags.plan,
-                 "who does what (protobuf text), or 'even'; without it the ranks are measured");
-  app.add_option("--cluster", flags.cluster,
-                 "profile that kente bench wrote: plan from it in place of measuring");
-  app.add_option("--data", flags.data, "where the recipe's sources are")->capture_default_str();
-  app.add_option("--out", flags.out, "run directory (default runs/<recipe>)");
-  app.add_option("--set", flags.overrides, "field=value: override a recipe field; repeatable")
-      ->take_all();
-  app.add_option("--stages", flags.stages, "pipeline length of the even plan")
-      ->check(CLI::Range(1, 1 << 20));
-  app.add_option("--checkpoint-every", flags.checkpoint_every,
-                 "steps between checkpoints; 0: only at the end and where the guards want one "
-                 "(default: a tenth of the run)");
-  app.add_option("--checkpoint-to", flags.checkpoint_to,
-                 "directory that gets a copy of every checkpoint: a second disk, another site; "
-                 "repeatable")
-      ->take_all();
-  app.add_flag("--checkpoint-wait", flags.checkpoint_wait,
-               "training waits until a checkpoint is stored, in place of going on from a copy");
-  app.add_option("--keep", flags.keep, "checkpoints to keep")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 1 << 20));
-  app.add_option("--snapshot-every", flags.snapshot_every,
-                 "steps between snapshots in memory, from which a run that died goes on; 0: none "
-                 "(default: 1 under kente launch, else 0)");
-  app.add_option("--snapshot-copy-every", flags.snapshot_copy_every,
-                 "steps between copies of snapshots in another node's memory; 0: none")
-      ->capture_default_str()
-      ->check(CLI::Range(0, 1 << 30));
-  app.add_option("--check-replicas-every", flags.check_replicas_every,
-                 "steps between comparisons of the bits that several ranks hold; 0: never")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
-  app.add_option("--timeout", flags.timeout, "seconds after which a silent peer is lost")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  app.add_option("--imitate", flags.imitate, "devices that wait instead (protobuf text)");
-  app.add_flag("--resume", flags.resume, "continue from the newest complete checkpoint");
-  app.add_flag("--replan", flags.replan,
-               "with --resume: plan anew from what the run's steps measured");
-  app.add_flag("--keep-plan", flags.keep_plan,
-               "no other plan on the way, whatever ranks turn out slower or faster");
-  app.add_flag("--print-config", flags.print_config, "print the resolved recipe and leave");
-  app.add_flag("--quiet", flags.quiet, "no progress");
+void add_train(Command& app, TrainFlags& flags) {
+  app.option("--recipe", flags.recipe, "what to train (protobuf text)");
+  app.option("--plan", flags.plan,
+             "who does what (protobuf text), or 'even'; without it the ranks are measured");
+  app.option("--cluster", flags.cluster,
+             "profile that kente bench wrote: plan from it in place of measuring");
+  app.option("--data", flags.data, "where the recipe's sources are").show_default();
+  app.option("--out", flags.out, "run directory (default runs/<recipe>)");
+  app.option("--set", flags.overrides, "field=value: override a recipe field; repeatable");
+  app.option("--stages", flags.stages, "pipeline length of the even plan").between(1, 1 << 20);
+  app.option("--checkpoint-every", flags.checkpoint_every,
+             "steps between checkpoints; 0: only at the end and where the guards want one "
+             "(default: a tenth of the run)");
+  app.option("--checkpoint-to", flags.checkpoint_to,
+             "directory that gets a copy of every checkpoint: a second disk, another site; "
+             "repeatable");
+  app.flag("--checkpoint-wait", flags.checkpoint_wait,
+           "training waits until a checkpoint is stored, in place of going on from a copy");
+  app.option("--keep", flags.keep, "checkpoints to keep").show_default().between(1, 1 << 20);
+  app.option("--snapshot-every", flags.snapshot_every,
+             "steps between snapshots in memory, from which a run that died goes on; 0: none "
+             "(default: 1 under kente launch, else 0)");
+  app.option("--snapshot-copy-every", flags.snapshot_copy_every,
+             "steps between copies of snapshots in another node's memory; 0: none")
+      .show_default()
+      .between(0, 1 << 30);
+  app.option("--check-replicas-every", flags.check_replicas_every,
+             "steps between comparisons of the bits that several ranks hold; 0: never")
+      .show_default()
+      .not_negative();
+  app.option("--timeout", flags.timeout, "seconds after which a silent peer is lost")
+      .show_default()
+      .positive();
+  app.option("--imitate", flags.imitate, "devices that wait instead (protobuf text)");
+  app.flag("--resume", flags.resume, "continue from the newest complete checkpoint");
+  app.flag("--replan", flags.replan, "with --resume: plan anew from what the run's steps measured");
+  app.flag("--keep-plan", flags.keep_plan,
+           "no other plan on the way, whatever ranks turn out slower or faster");
+  app.flag("--print-config", flags.print_config, "print the resolved recipe and leave");
+  app.flag("--quiet", flags.quiet, "no progress");
 }
 
 }  // namespace kente

@@ -10,11 +10,9 @@
 #include "csrc/base/progress_board.h"
 #include "csrc/config/recipe.h"
 
-namespace CLI {
-class App;
-}
-
 namespace kente {
+
+class Command;
 
 struct TrainFlags {
   std::string recipe, plan, cluster, data = "data", out, imitate;
@@ -27,7 +25,7 @@ struct TrainFlags {
   double timeout = 600;
 };
 
-void add_train(CLI::App& app, TrainFlags& flags);
+void add_train(Command& app, TrainFlags& flags);
 
 /// The recipe with its overrides; a resumed run's own when none is named. Fills in where the run
 /// goes.

@@ -8,6 +8,10 @@ namespace kente {
 int64_t now_ns();
 /// The same in seconds, for what is told to people and for limits of seconds.
 inline double now_seconds() { return static_cast<double>(now_ns()) * 1e-9; }
+/// Seconds since a now_ns().
+inline double seconds_since(int64_t begin_ns) {
+  return static_cast<double>(now_ns() - begin_ns) * 1e-9;
+}
 
 /// Milliseconds since 1970 in UTC, for records that people read; never for a decision.
 int64_t wall_clock_ms();

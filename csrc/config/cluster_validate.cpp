@@ -11,11 +11,10 @@
 namespace kente {
 namespace {
 
-constexpr int64_t kMostRanks = 1 << 20;
-constexpr int64_t kMostBytes = std::numeric_limits<int64_t>::max();
+constexpr int64_t kMostClusterRanks = 1 << 20;
+constexpr int64_t kMostMemory = std::numeric_limits<int64_t>::max();
 using Real = TextDocument::Real;
 
-std::string text(int64_t value) { return std::to_string(value); }
 std::string quoted(const std::string& name) { return "\"" + name + "\""; }
 
 class ClusterValidator {
@@ -46,12 +45,13 @@ class ClusterValidator {
     if (!added)
       document_.fail(path + ".id", path + ".id " + quoted(device.id()) + " is device[" +
                                        text(other->second) + "]'s too; give each its own");
-    document_.check_integer(path + ".count", device.count(), 1, kMostRanks);
+    document_.check_integer(path + ".count", device.count(), 1, kMostClusterRanks);
     ranks_ += device.count();
-    if (ranks_ > kMostRanks)
-      document_.fail(path + ".count", "the devices are more than " + text(kMostRanks) + " ranks");
+    if (ranks_ > kMostClusterRanks)
+      document_.fail(path + ".count",
+                     "the devices are more than " + text(kMostClusterRanks) + " ranks");
     document_.check_integer(path + ".per_node", device.per_node(), 0, device.count());
-    document_.check_integer(path + ".memory_bytes", device.memory_bytes(), 1, kMostBytes);
+    document_.check_integer(path + ".memory_bytes", device.memory_bytes(), 1, kMostMemory);
     document_.check_real(path + ".optimizer_seconds_per_parameter",
                          device.optimizer_seconds_per_parameter(), Real::kPositive);
     document_.check_real(path + ".copy_bytes_per_second", device.copy_bytes_per_second(),
@@ -101,7 +101,7 @@ class ClusterValidator {
     const proto::Times& point = times.at(i);
     document_.require(point, at + ".", {"grains", "forward", "backward_input", "backward_weight"});
     document_.check_integer(at + ".grains", point.grains(),
-                            i == 0 ? 1 : times.at(i - 1).grains() + 1, kMostRanks);
+                            i == 0 ? 1 : times.at(i - 1).grains() + 1, kMostClusterRanks);
     // The embedding has no gradient of its input, only what it keeps: that may round to nothing.
     const bool embedding = times.layer() == proto::LayerTimes::EMBEDDING;
     document_.check_real(at + ".forward", point.forward(), Real::kPositive);

@@ -10,9 +10,9 @@ namespace kente {
 namespace {
 
 constexpr int kImitationVersion = 1;
-constexpr int64_t kMostRanks = 4096;
+constexpr int64_t kMostImitated = 4096;
 constexpr int64_t kMostSteps = int64_t{1} << 40;
-constexpr int64_t kMostBytes = int64_t{1} << 60;
+constexpr int64_t kMostImitatedMemory = int64_t{1} << 60;
 using Real = TextDocument::Real;
 using Rank = proto::Imitation::Rank;
 using Layer = proto::Imitation::Layer;
@@ -44,7 +44,7 @@ void check_layer(const Layer& layer, const std::string& path, const TextDocument
 }
 
 void check_rank(const Rank& rank, const std::string& path, const TextDocument& document) {
-  document.check_integer(path + ".count", rank.count(), 1, kMostRanks);
+  document.check_integer(path + ".count", rank.count(), 1, kMostImitated);
   const int given = rank.has_embedding() + rank.has_block() + rank.has_head();
   if (given != 0) document.require(rank, path + ".", {"embedding", "block", "head"});
   if (rank.has_embedding()) check_layer(rank.embedding(), path + ".embedding", document);
@@ -57,7 +57,7 @@ void check_rank(const Rank& rank, const std::string& path, const TextDocument& d
   document.check_integer(path + ".drift_after_steps", rank.drift_after_steps(), 0, kMostSteps);
   document.check_integer(path + ".drift_for_steps", rank.drift_for_steps(), 0, kMostSteps);
   document.check_real(path + ".drift_factor", rank.drift_factor(), Real::kPositive);
-  document.check_integer(path + ".memory_bytes", rank.memory_bytes(), 0, kMostBytes);
+  document.check_integer(path + ".memory_bytes", rank.memory_bytes(), 0, kMostImitatedMemory);
 }
 
 void validate(const proto::Imitation& imitation, const TextDocument& document) {
@@ -68,9 +68,9 @@ void validate(const proto::Imitation& imitation, const TextDocument& document) {
   for (int r = 0; r < imitation.rank_size(); ++r) {
     check_rank(imitation.rank(r), element("rank", r), document);
     ranks += imitation.rank(r).count();
-    if (ranks > kMostRanks)
+    if (ranks > kMostImitated)
       document.fail(element("rank", r) + ".count",
-                    "more than " + std::to_string(kMostRanks) + " ranks; imitate fewer");
+                    "more than " + std::to_string(kMostImitated) + " ranks; imitate fewer");
   }
 }
 

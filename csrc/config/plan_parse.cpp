@@ -13,8 +13,6 @@ namespace {
 constexpr int kPlanVersion = 1;
 constexpr int kMaxRank = 1 << 20;
 
-std::string text(int64_t value) { return std::to_string(value); }
-
 /// Every default of a plan, in one place.
 void fill_defaults(proto::Plan& plan, const Recipe& recipe) {
   if (!plan.has_schedule()) plan.set_schedule(proto::Plan::ONE_F_ONE_B);

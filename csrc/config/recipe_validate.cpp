@@ -24,8 +24,6 @@ constexpr int kMaxSources = 4096;
 constexpr double kMaxWeight = 1e9;
 constexpr int64_t kMaxGuardWindow = 4096;  // its losses are stored with every checkpoint
 
-std::string text(int64_t value) { return std::to_string(value); }
-
 bool is_name(const std::string& name) {
   const auto allowed = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||

@@ -12,6 +12,8 @@ class Message;
 
 namespace kente {
 
+inline std::string text(int64_t value) { return std::to_string(value); }
+
 /// A protobuf text file, parsed into a message: knows where each field stands, for errors. Paths
 /// are as in --set: "model.hidden_size", "data.source[0].weight".
 class TextDocument {

@@ -51,8 +51,6 @@ Effort effort_of(BenchMode mode) {
           .storage_bytes = 128 << 20};
 }
 
-double seconds_since(int64_t begin_ns) { return static_cast<double>(now_ns() - begin_ns) * 1e-9; }
-
 ImitatedRank device_of(const BenchOptions& options, int rank) {
   return options.imitation ? options.imitation->rank(rank) : ImitatedRank{};
 }

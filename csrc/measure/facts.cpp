@@ -13,7 +13,7 @@
 namespace kente {
 namespace {
 
-constexpr int kTag = 8;
+constexpr int kFactsTag = 8;
 constexpr int kTries = 5;
 
 /// The offset of this rank's wall clock to rank 0's: of several answers the one that came fastest.
@@ -21,7 +21,7 @@ double clock_offset(Communicator& world, const Deadline& deadline) {
   double offset = 0;
   const auto move = [&](int64_t& value, int peer, bool out) {
     const BufferView view = {.data = &value, .count = 1, .dtype = DType::kI64};
-    (out ? world.isend(view, peer, kTag) : world.irecv(view, peer, kTag))->wait(deadline);
+    (out ? world.isend(view, peer, kFactsTag) : world.irecv(view, peer, kFactsTag))->wait(deadline);
   };
   for (int peer = 1; peer < world.size(); ++peer) {
     int64_t fastest = INT64_MAX;

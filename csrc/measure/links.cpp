@@ -17,14 +17,12 @@ namespace {
 
 constexpr int kMostPairedRanks = 16;
 constexpr int kMostAlone = 8;  // up to so many ranks idle links are measured one at a time
-constexpr int kTag = 7;
+constexpr int kLinksTag = 7;
 constexpr int kReduceRepeats = 5;
 
 using Pair = std::pair<int, int>;
-using Round = std::vector<Pair>;  // disjoint
+using PairRound = std::vector<Pair>;  // disjoint
 enum class Load { kIdle, kBusy };
-
-double seconds_since(int64_t begin_ns) { return static_cast<double>(now_ns() - begin_ns) * 1e-9; }
 
 /// Ranks in the order of their nodes' first ranks.
 std::vector<std::vector<int>> ranks_of_nodes(const std::vector<std::string>& nodes) {
@@ -51,16 +49,16 @@ class Pairs {
       rounds_ = tournament(ranks);
       return;
     }
-    for (const Round& round : tournament(static_cast<int>(by_node_.size()))) {
-      Round& added = rounds_.emplace_back();
+    for (const PairRound& round : tournament(static_cast<int>(by_node_.size()))) {
+      PairRound& added = rounds_.emplace_back();
       for (const auto& [a, b] : round) added.push_back(std::minmax(first(a), first(b)));
     }
-    Round& inside = rounds_.emplace_back();
+    PairRound& inside = rounds_.emplace_back();
     for (const std::vector<int>& node : by_node_)
       if (node.size() > 1) inside.emplace_back(node[0], node[1]);
   }
 
-  const std::vector<Round>& rounds() const { return rounds_; }
+  const std::vector<PairRound>& rounds() const { return rounds_; }
   const std::vector<std::vector<int>>& by_node() const { return by_node_; }
   bool on_one_node(int a, int b) const { return node(a) == node(b); }
   Pair measured_for(int a, int b) const {
@@ -77,7 +75,7 @@ class Pairs {
   std::vector<std::vector<int>> by_node_;
   std::vector<size_t> node_of_;
   bool every_ = true;
-  std::vector<Round> rounds_;
+  std::vector<PairRound> rounds_;
 };
 
 class LinkBench {
@@ -102,7 +100,7 @@ class LinkBench {
            kColumns * (static_cast<size_t>(pair.first) * static_cast<size_t>(world_.size()) +
                        static_cast<size_t>(pair.second));
   }
-  void carry_out(const Round& round, Load load);
+  void carry_out(const PairRound& round, Load load);
   std::vector<LinkSample> ping_pong(int peer, Load load);
   void wait(Work& work, Load load);
   double reduce_rate(Communicator& ranks, const std::vector<int>& members);
@@ -132,11 +130,11 @@ std::vector<LinkSample> LinkBench::ping_pong(int peer, Load load) {
   for (const int64_t bytes : options_.sizes)
     for (int i = 0; i <= options_.repeats; ++i) {
       const auto receive =
-          world_.irecv({.data = in_.data(), .count = bytes, .dtype = DType::kU8}, peer, kTag);
+          world_.irecv({.data = in_.data(), .count = bytes, .dtype = DType::kU8}, peer, kLinksTag);
       const int64_t begin = now_ns();
       if (!begins) wait(*receive, load);
       const auto send =
-          world_.isend({.data = out_.data(), .count = bytes, .dtype = DType::kU8}, peer, kTag);
+          world_.isend({.data = out_.data(), .count = bytes, .dtype = DType::kU8}, peer, kLinksTag);
       if (begins) wait(*receive, load);
       // The first one only opens the connection.
       if (i > 0) samples.push_back({.bytes = bytes, .seconds = seconds_since(begin) / 2});
@@ -145,7 +143,7 @@ std::vector<LinkSample> LinkBench::ping_pong(int peer, Load load) {
   return samples;
 }
 
-void LinkBench::carry_out(const Round& round, Load load) {
+void LinkBench::carry_out(const PairRound& round, Load load) {
   world_.barrier(deadline());
   for (const Pair& pair : round) {
     if (pair.first != world_.rank() && pair.second != world_.rank()) continue;
@@ -215,14 +213,14 @@ std::vector<double> LinkBench::reduce_rates() {
 }
 
 std::vector<LinkProfile> LinkBench::run() {
-  for (const Round& round : pairs_.rounds()) {
+  for (const PairRound& round : pairs_.rounds()) {
     if (world_.size() <= kMostAlone) {
       for (const Pair& pair : round) carry_out({pair}, Load::kIdle);
     } else {
       carry_out(round, Load::kIdle);
     }
   }
-  for (const Round& round : pairs_.rounds()) carry_out(round, Load::kBusy);
+  for (const PairRound& round : pairs_.rounds()) carry_out(round, Load::kBusy);
   world_.barrier(deadline());
   // Each number is on one rank, zero on all others.
   world_

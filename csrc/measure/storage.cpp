@@ -13,8 +13,6 @@ constexpr int64_t kPieceBytes = 1 << 20;
 constexpr int64_t kSmallBytes = 4096;
 constexpr int kSyncs = 5;
 
-double seconds_since(int64_t begin_ns) { return static_cast<double>(now_ns() - begin_ns) * 1e-9; }
-
 }  // namespace
 
 StorageSpeed measure_storage(FileSystem& files, const std::string& directory,

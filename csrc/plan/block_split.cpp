@@ -7,7 +7,7 @@
 namespace kente {
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr double kNoBound = std::numeric_limits<double>::infinity();
 /// Bounds that are tried beyond the least; further ones are thinned out.
 constexpr size_t kBounds = 48;
 
@@ -15,7 +15,7 @@ using Tables = std::vector<std::vector<double>>;
 
 struct Split {
   std::vector<int> blocks;
-  double value = kInfinity;
+  double value = kNoBound;
 };
 
 /// By blocks placed: the next border, or the end; with too few stages to cut at every border the
@@ -39,11 +39,11 @@ std::vector<int> least_sum(const Tables& seconds, int blocks, double bound,
   const size_t width = static_cast<size_t>(blocks) + 1;
   const std::vector<size_t> furthest = furthest_ends(width, stages, borders);
   const bool only_there = stages <= borders.size();
-  std::vector<double> best(width, kInfinity), next(width);
+  std::vector<double> best(width, kNoBound), next(width);
   std::vector<int> taken(stages * width, -1);
   best[0] = 0;
   for (size_t i = 0; i < stages; ++i) {
-    std::fill(next.begin(), next.end(), kInfinity);
+    std::fill(next.begin(), next.end(), kNoBound);
     for (size_t own = 0; own < width; ++own) {
       const double t = seconds[i][own];
       if (!(t <= bound)) continue;
@@ -109,7 +109,7 @@ size_t first_bound(const Tables& seconds, int blocks, const std::vector<double>&
 double least_bottleneck(const Tables& seconds, int blocks) {
   const std::vector<double> bounds = bounds_of(seconds);
   const size_t first = first_bound(seconds, blocks, bounds);
-  return first < bounds.size() ? bounds[first] : kInfinity;
+  return first < bounds.size() ? bounds[first] : kNoBound;
 }
 
 std::vector<std::vector<int>> split_blocks(const Tables& seconds, int blocks, double micro_batches,

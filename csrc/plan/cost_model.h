@@ -21,7 +21,8 @@ struct PhaseSeconds {
   double optimizer = 0;  // zeroing, norm, AdamW
   double wait = 0;       // for neighbours and for the slowest
 
-  double busy() const { return forward + backward_input + backward_weight + reduce + optimizer; }
+  double compute() const { return forward + backward_input + backward_weight; }
+  double busy() const { return compute() + reduce + optimizer; }
 };
 
 /// What a plan is expected to cost on a cluster.

@@ -14,7 +14,7 @@ namespace kente {
 namespace {
 
 constexpr size_t kColumns = 9;
-using Row = std::array<std::string, kColumns>;
+using PlanRow = std::array<std::string, kColumns>;
 
 /// printf into a string.
 template <typename... Values>
@@ -69,7 +69,7 @@ std::string micro_batches_of(const MeshReplica& replica) {
   return text;
 }
 
-Row row_of(const Recipe& recipe, const Plan& plan, const Mesh& mesh, int rank, int64_t bytes) {
+PlanRow row_of(const Recipe& recipe, const Plan& plan, const Mesh& mesh, int rank, int64_t bytes) {
   const int r = mesh.replica_of(rank);
   if (r < 0) return {std::to_string(rank), "-", "-", "spare", "", "", "", "", memory_of(bytes)};
   const MeshReplica& replica = mesh.replicas[static_cast<size_t>(r)];
@@ -102,12 +102,12 @@ Row row_of(const Recipe& recipe, const Plan& plan, const Mesh& mesh, int rank, i
           memory_of(bytes)};
 }
 
-std::string table(const std::vector<Row>& rows) {
+std::string table(const std::vector<PlanRow>& rows) {
   std::array<size_t, kColumns> widths{};
-  for (const Row& row : rows)
+  for (const PlanRow& row : rows)
     for (size_t c = 0; c < kColumns; ++c) widths[c] = std::max(widths[c], row[c].size());
   std::string text;
-  for (const Row& row : rows) {
+  for (const PlanRow& row : rows) {
     std::string line = " ";
     for (size_t c = 0; c < kColumns; ++c) {
       const std::string pad(widths[c] - row[c].size(), ' ');
@@ -161,7 +161,7 @@ std::string describe(const Recipe& recipe, const Plan& plan, const Mesh& mesh) {
           count_of(mesh.num_ranks, "rank") + ", schedule " +
           (plan.schedule == ScheduleKind::kGPipe ? "GPipe" : "1F1B") + ", reduction " +
           (recipe.numerics.reduction == Reduction::kExact ? "EXACT" : "FAST") + "\n\n";
-  std::vector<Row> rows = {
+  std::vector<PlanRow> rows = {
       {"rank", "replica", "stage", "layers", "FLOPs", "grains", "batches", "dtype", "memory"}};
   const std::vector<int64_t> bytes = predict_peak_bytes(recipe, plan, mesh);
   for (int rank = 0; rank < mesh.num_ranks; ++rank)

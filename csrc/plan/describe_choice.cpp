@@ -40,10 +40,6 @@ std::string cut(const std::string& text, size_t width) {
   return text.size() <= width ? text : text.substr(0, width - 2) + "..";
 }
 
-double compute_of(const PhaseSeconds& rank) {
-  return rank.forward + rank.backward_input + rank.backward_weight;
-}
-
 std::string batches_words(const ReplicaPlan& replica) {
   const int64_t size = replica.grains_per_micro_batch;
   const int64_t whole = replica.share / size, rest = replica.share % size;
@@ -97,7 +93,7 @@ std::string rows_of_ranks(const CostModel& model, const Plan& plan, const PlanCo
                        fmt::format("{}: {}/{}", r, s + 1, replica.stages.size()),
                        layers,
                        batches_words(replica),
-                       seconds_words(compute_of(cost.ranks[rank])),
+                       seconds_words(cost.ranks[rank].compute()),
                        waits_words(cost, rank),
                        memory_words(cost, rank)};
     }
@@ -150,13 +146,13 @@ std::string rows_of_classes(const CostModel& model, const Plan& plan, const Plan
       least = std::min(least, layers);
       most = std::max(most, layers);
       recomputes += stage.recompute == Recompute::kFull;
-      if (compute_of(cost.ranks[rank]) > compute_of(cost.ranks[busiest])) busiest = rank;
+      if (cost.ranks[rank].compute() > cost.ranks[busiest].compute()) busiest = rank;
       if (cost.memory[rank].total() > cost.memory[fullest].total()) fullest = rank;
     }
     rows.push_back({std::to_string(alike.count), cut(devices_words(model, replica), 26),
                     least == most ? std::to_string(least) : fmt::format("{}-{}", least, most),
                     std::to_string(replica.share), batches_words(replica),
-                    seconds_words(compute_of(cost.ranks[busiest])), waits_words(cost, busiest),
+                    seconds_words(cost.ranks[busiest].compute()), waits_words(cost, busiest),
                     memory_words(cost, fullest),
                     recomputes ? fmt::format("{} of {}", recomputes, replica.stages.size()) : ""});
   }

@@ -30,9 +30,7 @@ constexpr std::array<NamedPhase, 4> kPhases = {{
     {"optimizer", &PhaseSeconds::optimizer},
 }};
 
-double compute_of(const PhaseSeconds& p) {
-  return p.forward + p.backward_input + p.backward_weight + p.optimizer;
-}
+double own_work(const PhaseSeconds& p) { return p.compute() + p.optimizer; }
 
 double ratio(double measured, double predicted) {
   return predicted > 0 && measured > 0 ? measured / predicted : 1;
@@ -77,7 +75,7 @@ double reduce_of(const PlanCost& cost) {
 double reduce_of(const StepMeasurement& measured) {
   double least = INFINITY;
   for (const RankMeasurement& rank : measured.ranks)
-    if (compute_of(rank.phases) > 0) least = std::min(least, rank.end_wait);
+    if (own_work(rank.phases) > 0) least = std::min(least, rank.end_wait);
   return std::isfinite(least) ? least : 0;
 }
 
@@ -126,8 +124,8 @@ bool is_off(const PlanCost& predicted, const StepMeasurement& measured, double t
   const double step = predicted.step_seconds;
   if (std::abs(measured.step_seconds / step - 1) > tolerance) return true;
   for (size_t rank = 0; rank < measured.ranks.size(); ++rank) {
-    const double was = compute_of(measured.ranks[rank].phases);
-    const double expected = compute_of(predicted.ranks[rank]);
+    const double was = own_work(measured.ranks[rank].phases);
+    const double expected = own_work(predicted.ranks[rank]);
     if (std::abs(was - expected) > std::max(tolerance * expected, kSmallPart * step)) return true;
   }
   return false;

@@ -8,7 +8,6 @@
 namespace kente {
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 /// Ways of sharing out that are all tried, and how many ways to run each pipeline with that.
 constexpr int64_t kMostCompositions = 16;
 constexpr size_t kWays[] = {0, 1000, 24, 8, 4};
@@ -129,8 +128,8 @@ LayoutScorer::LayoutScorer(const CostModel& model, const RankKinds& kinds,
     : model_(model), kinds_(kinds), catalogue_(catalogue), objective_(objective) {}
 
 double LayoutScorer::value_of(const StepScore& score) const {
-  if (objective_ == Objective::kEnergy) return score.joules.value_or(kInfinity);
-  if (objective_ == Objective::kMoney) return score.price.value_or(kInfinity);
+  if (objective_ == Objective::kEnergy) return score.joules.value_or(kNoValue);
+  if (objective_ == Objective::kMoney) return score.price.value_or(kNoValue);
   return score.seconds;
 }
 
@@ -157,7 +156,7 @@ double LayoutScorer::bound(const Layout& layout, ScheduleKind schedule) {
     rate += static_cast<double>(group.size()) *
             catalogue_.most_grains_per_second(group.front(), schedule);
   const auto grains = static_cast<double>(model_.recipe().grains_per_step());
-  return value_at_least(rate > 0 ? grains / rate : kInfinity, groups);
+  return value_at_least(rate > 0 ? grains / rate : kNoValue, groups);
 }
 
 std::optional<Trial> LayoutScorer::best(const Layout& layout, ScheduleKind schedule,
@@ -224,7 +223,7 @@ std::vector<TrialMember> LayoutScorer::fill_shares(const std::vector<PipelineRan
     left -= shares[g] * static_cast<int64_t>(groups[g].size());
   while (left > 0) {
     size_t chosen = groups.size();
-    double soonest = kInfinity;
+    double soonest = kNoValue;
     for (size_t g = 0; g < groups.size(); ++g) {
       const double end = catalogue_.seconds(groups[g].front(), shares[g] + 1, schedule);
       if (end >= soonest) continue;

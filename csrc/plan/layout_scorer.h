@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <vector>
 
@@ -17,6 +18,9 @@ struct TrialMember {
   int64_t share = 0;
   const PipelineOption* option = nullptr;  // the catalogue's
 };
+
+/// The value of a trial that cannot run, and of one not looked at.
+constexpr double kNoValue = std::numeric_limits<double>::infinity();
 
 /// A whole plan under consideration.
 struct Trial {

@@ -8,7 +8,6 @@
 namespace kente {
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr int kMostBeamRanks = 64;  // beyond, only whole kinds move
 constexpr size_t kBeam = 3;
 constexpr size_t kTriedPerRound = 48;
@@ -74,8 +73,8 @@ class Search {
 
   /// The best value of a layout under any schedule.
   double value(const Layout& layout) {
-    if (layout.empty()) return kInfinity;
-    const auto [entry, fresh] = values_.try_emplace(layout, kInfinity);
+    if (layout.empty()) return kNoValue;
+    const auto [entry, fresh] = values_.try_emplace(layout, kNoValue);
     if (!fresh) return entry->second;
     for (const ScheduleKind schedule : options_.schedules) {
       // Of many ranks only the finalists are tried under every schedule.
@@ -100,7 +99,7 @@ class Search {
   double rate(const std::vector<int>& group, int n) {
     Layout layout;
     deal({.kinds = group, .pipelines = n}, kinds_, longest_, layout);
-    double least = kInfinity;
+    double least = kNoValue;
     for (const PipelineRanks& pipelines : write_out(layout, kinds_, table_))
       least = std::min(
           least, catalogue_.most_grains_per_second(pipelines.front(), options_.schedules.front()));
@@ -152,7 +151,7 @@ class Search {
 
   /// From pipelines of about equal speed, at several speeds, to better numbers of pipelines.
   void start(const std::vector<std::vector<int>>& grouping) {
-    double slowest = kInfinity, fastest = 0;
+    double slowest = kNoValue, fastest = 0;
     for (const std::vector<int>& group : grouping) {
       const int most = most_pipelines(group, 0);
       if (most == 0) continue;
@@ -227,7 +226,7 @@ class Search {
         if (++taken > kBeam) break;
         if (!expanded.insert(trial.layout).second) continue;
         for (Layout& layout : neighbours(trial.layout, kinds_, longest_))
-          if (values_.try_emplace(layout, kInfinity).second) fresh.push_back(std::move(layout));
+          if (values_.try_emplace(layout, kNoValue).second) fresh.push_back(std::move(layout));
       }
       if (fresh.empty()) return;
       try_in_order(fresh, kTriedPerRound);
@@ -279,11 +278,11 @@ std::vector<std::pair<double, const Trial*>> Finalists::best_of_layouts() const 
 
 double Finalists::to_beat() const {
   const auto best = best_of_layouts();
-  return best.size() < keep_ ? kInfinity : best[keep_ - 1].first;
+  return best.size() < keep_ ? kNoValue : best[keep_ - 1].first;
 }
 
 double Finalists::best_value() const {
-  double best = kInfinity;
+  double best = kNoValue;
   for (const auto& [key, trial] : trials_) best = std::min(best, trial.value);
   return best;
 }

@@ -9,7 +9,7 @@
 namespace kente {
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr double kImpossible = std::numeric_limits<double>::infinity();
 /// Sums of the same costs in another order may differ by rounding; that is no difference.
 constexpr double kSlack = 1 + 1e-12;
 
@@ -27,7 +27,7 @@ Table fill(const std::vector<double>& costs, int parts, Join join) {
   std::vector<double> prefix(layers + 1, 0);
   for (size_t l = 0; l < layers; ++l) prefix[l + 1] = prefix[l] + costs[l];
   Table table;
-  table.best.assign(static_cast<size_t>(parts) + 1, std::vector<double>(layers + 1, kInfinity));
+  table.best.assign(static_cast<size_t>(parts) + 1, std::vector<double>(layers + 1, kImpossible));
   table.from.assign(static_cast<size_t>(parts) + 1, std::vector<int>(layers + 1, 0));
   table.best[0][0] = 0;
   for (size_t p = 1; p <= static_cast<size_t>(parts); ++p) {
@@ -53,7 +53,7 @@ std::vector<int> split_evenly(const std::vector<double>& costs, int parts) {
       fill(costs, parts, [](double before, double part) { return std::max(before, part); });
   const double limit = dearest.best.back().back() * kSlack;
   const Table squares = fill(costs, parts, [limit](double before, double part) {
-    return part <= limit ? before + part * part : kInfinity;
+    return part <= limit ? before + part * part : kImpossible;
   });
   std::vector<int> borders(static_cast<size_t>(parts) + 1, static_cast<int>(costs.size()));
   for (size_t p = static_cast<size_t>(parts); p > 0; --p)

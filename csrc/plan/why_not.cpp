@@ -30,10 +30,6 @@ double longest_optimizer(const PlanCost& cost) {
   return longest;
 }
 
-double compute_of(const PhaseSeconds& rank) {
-  return rank.forward + rank.backward_input + rank.backward_weight;
-}
-
 /// The rank furthest beyond its limit; -1 when all fit.
 int most_overfull(const PlanCost& cost, double memory_use, int64_t& lacking) {
   int worst = -1;
@@ -65,10 +61,10 @@ std::string cause(const CostModel& model, const PlanCost& loser, const PlanCost&
     return fmt::format("{} {} idle", spares, spares == 1 ? "rank more stays" : "ranks more stay");
   size_t slowest = 0;
   for (size_t rank = 1; rank < loser.ranks.size(); ++rank)
-    if (compute_of(loser.ranks[rank]) > compute_of(loser.ranks[slowest])) slowest = rank;
+    if (loser.ranks[rank].compute() > loser.ranks[slowest].compute()) slowest = rank;
   return fmt::format("rank {} ({}) computes {}, waits {:.0f} %", slowest,
                      device_name(model, static_cast<int>(slowest)),
-                     seconds_words(compute_of(loser.ranks[slowest])),
+                     seconds_words(loser.ranks[slowest].compute()),
                      100 * loser.ranks[slowest].wait / loser.step_seconds);
 }
 

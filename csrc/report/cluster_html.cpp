@@ -16,11 +16,7 @@ namespace {
 using Dictionary = ctemplate::TemplateDictionary;
 
 constexpr size_t kSeries = 6, kRowsShown = 400, kMatrixRanks = 24;
-constexpr double kWide = 1000, kNarrow = 340;
-
-std::string time_text(double seconds) {
-  return ClusterMetric{.name = "", .value = seconds, .unit = ClusterMetric::Unit::kSeconds}.text();
-}
+constexpr double kWideChart = 1000, kNarrowChart = 340;
 
 /// A line of a chart, before it has points.
 struct Line {
@@ -80,10 +76,10 @@ void add_charts(Dictionary& page, std::vector<Line> lines) {
     for (size_t i = 0; i < lines.size(); ++i)
       chart.series.push_back(
           {lines[i].name, "shade" + std::to_string(i), points_of(lines[i], kind)});
-    chart.width = kWide;
+    chart.width = kWideChart;
     const std::string wide = chart_svg(chart);
     if (wide.empty()) continue;
-    chart.width = kNarrow;
+    chart.width = kNarrowChart;
     Dictionary* entry = section->AddSectionDictionary("CHART");
     entry->SetValue("TITLE", title);
     entry->SetValue("WIDE", wide);

@@ -72,6 +72,10 @@ const LayerCurve* first_curve(const DeviceProfile& device, LayerKind kind) {
   return nullptr;
 }
 
+std::string time_text(double seconds) {
+  return ClusterMetric{.name = "", .value = seconds, .unit = ClusterMetric::Unit::kSeconds}.text();
+}
+
 std::vector<ClusterMetric> cluster_metrics(const ClusterProfile& cluster) {
   std::set<std::string> nodes, kinds;
   Values memory, gemm, copy, block, head, storage, sync, watts, latency, bandwidth, busy, reduce;

@@ -21,6 +21,9 @@ struct ClusterMetric {
   std::string text() const;  // "–" when not measured
 };
 
+/// As a metric of seconds says it.
+std::string time_text(double seconds);
+
 /// The same metrics in the same order for every cluster.
 std::vector<ClusterMetric> cluster_metrics(const ClusterProfile& cluster);
 

@@ -10,13 +10,9 @@ namespace kente {
 namespace {
 
 using Row = std::vector<std::string>;
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 constexpr auto kL = Align::kLeft, kR = Align::kRight;
 constexpr size_t kLinksShown = 28;
-
-std::string time_text(double seconds) {
-  return ClusterMetric{.name = "", .value = seconds, .unit = ClusterMetric::Unit::kSeconds}.text();
-}
 
 std::string rate_text(double value, const char* unit) {
   return value > 0 ? count_text(value) + unit : "–";
@@ -94,8 +90,8 @@ std::string finding_lines(const std::vector<Finding>& findings) {
   return text.empty() ? "" : "\n" + text;
 }
 
-Json optional_number(const std::optional<double>& value) {
-  return value ? Json(*value) : Json(nullptr);
+OrderedJson optional_number(const std::optional<double>& value) {
+  return value ? OrderedJson(*value) : OrderedJson(nullptr);
 }
 
 }  // namespace
@@ -107,12 +103,12 @@ std::string cluster_text(const ClusterProfile& cluster, const std::vector<Findin
 }
 
 std::string cluster_json(const ClusterProfile& cluster, const std::vector<Finding>& findings) {
-  Json json;
+  OrderedJson json;
   json["name"] = cluster.name;
   json["layers"] = layers_text(cluster.measured);
   for (const ClusterMetric& metric : cluster_metrics(cluster))
     json["metrics"][metric.name] = optional_number(metric.value);
-  json["devices"] = Json::array();
+  json["devices"] = OrderedJson::array();
   for (const DeviceProfile& device : cluster.devices) {
     const LayerCurve* block = first_curve(device, LayerKind::kBlock);
     const LayerCurve* head = first_curve(device, LayerKind::kHead);
@@ -121,17 +117,19 @@ std::string cluster_json(const ClusterProfile& cluster, const std::vector<Findin
          {"kind", device.kind},
          {"node", device.node},
          {"memory_bytes", device.memory_bytes},
-         {"block_seconds", block ? Json(total_seconds(block->at.front())) : Json(nullptr)},
-         {"head_seconds", head ? Json(total_seconds(head->at.front())) : Json(nullptr)},
+         {"block_seconds",
+          block ? OrderedJson(total_seconds(block->at.front())) : OrderedJson(nullptr)},
+         {"head_seconds",
+          head ? OrderedJson(total_seconds(head->at.front())) : OrderedJson(nullptr)},
          {"busy_watts", optional_number(device.busy_watts)}});
   }
-  json["findings"] = Json::array();
+  json["findings"] = OrderedJson::array();
   for (const Finding& finding : findings)
     json["findings"].push_back(
         {{"severity", finding.severity == Severity::kNote ? "note" : "warning"},
          {"what", finding.what},
          {"what_to_do", finding.what_to_do}});
-  return json.dump(1, ' ', false, Json::error_handler_t::replace);
+  return json.dump(1, ' ', false, OrderedJson::error_handler_t::replace);
 }
 
 std::string compare_text(const NamedCluster& a, const NamedCluster& b) {

@@ -9,13 +9,13 @@ namespace kente {
 namespace {
 
 using Json = nlohmann::json;
-constexpr int64_t kMostBytes = int64_t{1} << 30;
+constexpr int64_t kMostFileBytes = int64_t{1} << 30;
 
 }  // namespace
 
 std::optional<Json> parse_record(std::string_view text) {
   try {
-    return parse_strict_json(text, "", {.bytes = kMostBytes, .values_are = JsonValues::kAny});
+    return parse_strict_json(text, "", {.bytes = kMostFileBytes, .values_are = JsonValues::kAny});
   } catch (const FormatError&) {
     return std::nullopt;
   }

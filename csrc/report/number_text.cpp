@@ -28,6 +28,12 @@ std::string fixed_text(double value, int digits) {
   return text.data();
 }
 
+std::string or_dash(const std::optional<double>& value, int digits) {
+  return value ? fixed_text(*value, digits) : "–";
+}
+
+std::string px(double value) { return fixed_text(value, 1); }
+
 std::string short_text(double value) {
   if (!std::isfinite(value)) return kNothing;
   std::array<char, 40> text{};

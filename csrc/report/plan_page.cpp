@@ -7,7 +7,7 @@ namespace kente {
 namespace {
 
 constexpr double kWidth = 1000;
-constexpr size_t kTextShown = 64 << 10;
+constexpr size_t kPlanTextShown = 64 << 10;
 
 /// The report's style sheet: one look for both pages.
 std::string style() {
@@ -67,7 +67,7 @@ std::string plan_page_html(const PlanPage& page) {
   for (const PlanPage::Table& one : page.tables) html += table(one);
   html += section("plan.textproto", "What kente train --plan reads.",
                   "<details><summary>show</summary><pre>" +
-                      escaped(page.plan_text.substr(0, kTextShown)) + "</pre></details>");
+                      escaped(page.plan_text.substr(0, kPlanTextShown)) + "</pre></details>");
   return html +
          "<footer>Made by kente plan. This page loads nothing from anywhere.</footer>\n"
          "</main>\n</body>\n</html>\n";

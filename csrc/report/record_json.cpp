@@ -10,13 +10,17 @@ namespace kente {
 namespace {
 
 // Keeps the order in which fields are given: people read these lines too.
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
-Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
-Json number(const std::optional<double>& value) { return value ? number(*value) : Json(nullptr); }
+OrderedJson number(double value) {
+  return std::isfinite(value) ? OrderedJson(value) : OrderedJson(nullptr);
+}
+OrderedJson number(const std::optional<double>& value) {
+  return value ? number(*value) : OrderedJson(nullptr);
+}
 
-std::string line_of(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+std::string line_of(const OrderedJson& json) {
+  return json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
 }
 
 const char* name_of(TimelineSpan::Kind kind) {
@@ -31,8 +35,8 @@ const char* name_of(TimelineSpan::Kind kind) {
   return "";
 }
 
-Json phases(const PhaseRecord& record) {
-  Json json;
+OrderedJson phases(const PhaseRecord& record) {
+  OrderedJson json;
   json["forward"] = number(record.forward);
   json["backward_input"] = number(record.backward_input);
   json["backward_weight"] = number(record.backward_weight);
@@ -44,7 +48,7 @@ Json phases(const PhaseRecord& record) {
 }  // namespace
 
 std::string to_json(const StepRecord& record) {
-  Json json;
+  OrderedJson json;
   json["step"] = record.step;
   json["tokens"] = record.tokens;
   json["loss"] = number(static_cast<double>(record.loss));
@@ -54,29 +58,29 @@ std::string to_json(const StepRecord& record) {
   json["seconds"] = number(record.seconds);
   json["tokens_per_second"] = number(record.tokens_per_second);
   json["ceiling_fraction"] =
-      record.ceiling_fraction > 0 ? number(record.ceiling_fraction) : Json(nullptr);
+      record.ceiling_fraction > 0 ? number(record.ceiling_fraction) : OrderedJson(nullptr);
   json["predicted_seconds"] = number(record.predicted_seconds);
   json["joules"] = number(record.joules);
   json["epoch"] = number(record.epoch);
   json["samples"] = {record.first_sample, record.last_sample};
   for (const RankRecord& rank : record.ranks)
-    json["ranks"].push_back(Json{{"rank", rank.rank},
-                                 {"device", rank.device},
-                                 {"measured", phases(rank.measured)},
-                                 {"predicted", phases(rank.predicted)}});
+    json["ranks"].push_back(OrderedJson{{"rank", rank.rank},
+                                        {"device", rank.device},
+                                        {"measured", phases(rank.measured)},
+                                        {"predicted", phases(rank.predicted)}});
   return line_of(json);
 }
 
 std::string event_json(const ValidationRecord& record) {
-  Json json;
+  OrderedJson json;
   json["time_ms"] = wall_clock_ms();
   json["event"] = "validation";
   json["step"] = record.step;
   json["loss"] = number(record.loss);
   json["bits_per_byte"] = number(record.bits_per_byte);
-  json["sources"] = Json::array();
+  json["sources"] = OrderedJson::array();
   for (const ValidationRecord::Source& source : record.sources) {
-    Json entry;
+    OrderedJson entry;
     entry["id"] = source.id;
     entry["loss"] = number(source.loss);
     entry["bits_per_byte"] = number(source.bits_per_byte);
@@ -87,7 +91,7 @@ std::string event_json(const ValidationRecord& record) {
 }
 
 std::string event_json(const std::string& kind, int64_t step, const std::string& detail) {
-  Json json;
+  OrderedJson json;
   json["time_ms"] = wall_clock_ms();
   json["event"] = kind;
   json["step"] = step;
@@ -96,9 +100,9 @@ std::string event_json(const std::string& kind, int64_t step, const std::string&
 }
 
 std::string to_json(const std::vector<TimelineSpan>& timeline) {
-  Json spans = Json::array();
+  OrderedJson spans = OrderedJson::array();
   for (const TimelineSpan& span : timeline) {
-    Json entry;
+    OrderedJson entry;
     entry["rank"] = span.rank;
     entry["label"] = span.label;
     entry["kind"] = name_of(span.kind);
@@ -106,7 +110,7 @@ std::string to_json(const std::vector<TimelineSpan>& timeline) {
     entry["end"] = number(span.end);
     spans.push_back(entry);
   }
-  Json json;
+  OrderedJson json;
   json["kente_timeline"] = 1;
   json["spans"] = spans;
   return line_of(json) + "\n";

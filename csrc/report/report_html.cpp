@@ -33,10 +33,6 @@ std::string cut(const std::string& text, size_t cap) {
   return text.substr(0, end) + " …";
 }
 
-std::string or_dash(const std::optional<double>& value, int digits) {
-  return value ? fixed_text(*value, digits) : "–";
-}
-
 struct Tile {
   std::string name, value, note;
   bool good = false;

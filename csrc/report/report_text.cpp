@@ -11,14 +11,8 @@
 namespace kente {
 namespace {
 
-using Row = std::vector<std::string>;
-
-std::string or_dash(const std::optional<double>& value, int digits) {
-  return value ? fixed_text(*value, digits) : "–";
-}
-
 std::string headline(const Summary& summary, const Environment& environment) {
-  std::vector<Row> rows;
+  std::vector<std::vector<std::string>> rows;
   if (environment.parameters > 0)
     rows.push_back({"parameters", count_text(static_cast<double>(environment.parameters))});
   rows.push_back({"steps", std::to_string(summary.steps)});
@@ -42,7 +36,7 @@ std::string headline(const Summary& summary, const Environment& environment) {
 
 std::string sources(const std::vector<SourceRow>& rows) {
   if (rows.empty()) return "";
-  std::vector<Row> cells;
+  std::vector<std::vector<std::string>> cells;
   for (const SourceRow& row : rows) {
     const Environment::Source* source = row.source;
     cells.push_back({row.id, source ? source->language : "", source ? source->licence : "",
@@ -58,7 +52,7 @@ std::string sources(const std::vector<SourceRow>& rows) {
 
 std::string comparison(const Comparison& compared) {
   if (compared.step == 0) return "";
-  std::vector<Row> cells;
+  std::vector<std::vector<std::string>> cells;
   for (const RankRecord& rank : compared.ranks) {
     const PhaseRecord& was = rank.measured;
     const PhaseRecord& expected = rank.predicted;
@@ -81,7 +75,7 @@ std::string comparison(const Comparison& compared) {
 
 std::string plan(const std::vector<Environment::Replica>& mesh) {
   if (mesh.empty()) return "";
-  std::vector<Row> cells;
+  std::vector<std::vector<std::string>> cells;
   for (size_t r = 0; r < mesh.size(); ++r)
     for (const Environment::Stage& stage : mesh[r].stages) {
       std::string layers;

@@ -10,7 +10,7 @@
 namespace kente {
 namespace {
 
-constexpr double kLeft = 58, kRight = 14, kTop = 14, kBottom = 42;
+constexpr double kChartLeft = 58, kChartRight = 14, kChartTop = 14, kChartBottom = 42;
 constexpr size_t kBuckets = 350;
 
 struct Range {
@@ -22,10 +22,11 @@ struct Frame {
   Range x, y;
   double width = 0, height = 0;
   double px(double value) const {
-    return kLeft + (value - x.low) / (x.high - x.low) * (width - kLeft - kRight);
+    return kChartLeft + (value - x.low) / (x.high - x.low) * (width - kChartLeft - kChartRight);
   }
   double py(double value) const {
-    return height - kBottom - (value - y.low) / (y.high - y.low) * (height - kTop - kBottom);
+    return height - kChartBottom -
+           (value - y.low) / (y.high - y.low) * (height - kChartTop - kChartBottom);
   }
 };
 
@@ -49,8 +50,6 @@ Frame frame_of(const Chart& chart) {
   return frame;
 }
 
-std::string px(double value) { return fixed_text(value, 1); }
-
 std::string text_at(double x, double y, const std::string& anchor, const std::string& text) {
   return "<text x=\"" + px(x) + "\" y=\"" + px(y) + "\" text-anchor=\"" + anchor + "\">" +
          escaped(text) + "</text>";
@@ -70,19 +69,19 @@ std::string axis_text(double value, double largest) {
 
 std::string axes(const Chart& chart, const Frame& frame) {
   std::string grid = "<g class=\"grid\">", labels = "<g class=\"labels\">";
-  const double bottom = frame.height - kBottom, right = frame.width - kRight;
+  const double bottom = frame.height - kChartBottom, right = frame.width - kChartRight;
   for (const double tick : axis_ticks(frame.y.low, frame.y.high, 7)) {
-    grid += line(kLeft, frame.py(tick), right, frame.py(tick));
-    labels += text_at(kLeft - 8, frame.py(tick) + 4, "end", axis_text(tick, frame.y.high));
+    grid += line(kChartLeft, frame.py(tick), right, frame.py(tick));
+    labels += text_at(kChartLeft - 8, frame.py(tick) + 4, "end", axis_text(tick, frame.y.high));
   }
   for (const double tick : axis_ticks(frame.x.low, frame.x.high, frame.width > 500 ? 8 : 4)) {
     if (tick != std::floor(tick)) continue;
     grid += line(frame.px(tick), bottom, frame.px(tick), bottom + 4);
     labels += text_at(frame.px(tick), bottom + 18, "middle", axis_text(tick, frame.x.high));
   }
-  labels += text_at((kLeft + right) / 2, frame.height - 6, "middle", chart.x_name);
-  return grid + "</g><g class=\"axis\">" + line(kLeft, bottom, right, bottom) + "</g>" + labels +
-         "</g>";
+  labels += text_at((kChartLeft + right) / 2, frame.height - 6, "middle", chart.x_name);
+  return grid + "</g><g class=\"axis\">" + line(kChartLeft, bottom, right, bottom) + "</g>" +
+         labels + "</g>";
 }
 
 std::string polyline(const ChartSeries& series, const Frame& frame) {
@@ -127,13 +126,13 @@ std::string chart_svg(const Chart& chart) {
   std::string svg = "<svg class=\"chart\" viewBox=\"0 0 " + px(chart.width) + " " +
                     px(chart.height) + "\" role=\"img\" aria-label=\"" +
                     escaped(chart.y_name + " by " + chart.x_name) + "\" data-x=\"" +
-                    short_text(frame.x.low) + " " + fixed_text(frame.x.high, 0) + " " + px(kLeft) +
-                    " " + px(chart.width - kRight) + "\">";
+                    short_text(frame.x.low) + " " + fixed_text(frame.x.high, 0) + " " +
+                    px(kChartLeft) + " " + px(chart.width - kChartRight) + "\">";
   svg += axes(chart, frame);
   for (const ChartSeries& series : chart.series)
     if (!series.points.empty()) svg += polyline(series, frame);
-  svg += "<line class=\"cursor\" x1=\"0\" x2=\"0\" y1=\"" + px(kTop) + "\" y2=\"" +
-         px(chart.height - kBottom) + "\"/>";
+  svg += "<line class=\"cursor\" x1=\"0\" x2=\"0\" y1=\"" + px(kChartTop) + "\" y2=\"" +
+         px(chart.height - kChartBottom) + "\"/>";
   return svg + "</svg>";
 }
 

@@ -6,11 +6,9 @@
 namespace kente {
 namespace {
 
-constexpr double kLeft = 132, kRight = 4, kRow = 62, kGap = 12, kTop = 4;
+constexpr double kPlanLeft = 132, kPlanRight = 4, kPlanRow = 62, kPlanGap = 12, kPlanTop = 4;
 constexpr size_t kRows = 64;
 constexpr size_t kShades = 6;
-
-std::string px(double value) { return fixed_text(value, 1); }
 
 int64_t layers_of(const Environment::Stage& stage) {
   int64_t count = 0;
@@ -51,7 +49,7 @@ std::string stage_svg(const Environment::Stage& stage, double x, double width, d
   const std::string detail = stage.dtype + (recompute ? " · recompute " + stage.recompute : "");
   const auto shade = static_cast<size_t>(std::max<int64_t>(stage.rank, 0)) % kShades;
   return "<g class=\"stage shade" + std::to_string(shade) + "\"><rect x=\"" + px(x) + "\" y=\"" +
-         px(y) + "\" width=\"" + px(std::max(width - 4, 1.0)) + "\" height=\"" + px(kRow) +
+         px(y) + "\" width=\"" + px(std::max(width - 4, 1.0)) + "\" height=\"" + px(kPlanRow) +
          "\" rx=\"7\"><title>" +
          escaped("rank " + std::to_string(stage.rank) + ": " + names + ", " + detail) +
          "</title></rect>" +
@@ -71,12 +69,12 @@ std::string plan_svg(const std::vector<Environment::Replica>& mesh, double width
       for (const auto& range : stage.layers) head = std::max(head, range.second);
   }
   const size_t rows = std::min(mesh.size(), kRows);
-  const double height = kTop * 2 + static_cast<double>(rows) * (kRow + kGap) - kGap;
+  const double height = kPlanTop * 2 + static_cast<double>(rows) * (kPlanRow + kPlanGap) - kPlanGap;
   std::string svg = "<svg class=\"plan\" viewBox=\"0 0 " + px(width) + " " + px(height) +
                     "\" role=\"img\" aria-label=\"the plan\">";
   for (size_t row = 0; row < rows; ++row) {
     const Environment::Replica& replica = mesh[row];
-    const double y = kTop + static_cast<double>(row) * (kRow + kGap);
+    const double y = kPlanTop + static_cast<double>(row) * (kPlanRow + kPlanGap);
     const double part =
         shares > 0 ? 100.0 * static_cast<double>(replica.share) / static_cast<double>(shares) : 0;
     svg += text(0, y + 20, "head", "replica " + std::to_string(row)) +
@@ -89,10 +87,10 @@ std::string plan_svg(const std::vector<Environment::Replica>& mesh, double width
     // A stage without layers is a spare: it still gets a box one can see.
     const double total = static_cast<double>(std::max<int64_t>(layers, 1)) +
                          0.5 * static_cast<double>(replica.stages.size());
-    double x = kLeft;
+    double x = kPlanLeft;
     for (const Environment::Stage& stage : replica.stages) {
       const double box =
-          (width - kLeft - kRight) * (static_cast<double>(layers_of(stage)) + 0.5) / total;
+          (width - kPlanLeft - kPlanRight) * (static_cast<double>(layers_of(stage)) + 0.5) / total;
       svg += stage_svg(stage, x, box, y, head);
       x += box;
     }

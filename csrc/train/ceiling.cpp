@@ -37,9 +37,8 @@ double gemm_flops_per_second(DType dtype, double seconds) {
   do {
     at::mm_out(c, a, a);
     ++runs;
-  } while (static_cast<double>(now_ns() - begin) * 1e-9 < seconds);
-  return 2.0 * kSide * kSide * kSide * static_cast<double>(runs) /
-         (static_cast<double>(now_ns() - begin) * 1e-9);
+  } while (seconds_since(begin) < seconds);
+  return 2.0 * kSide * kSide * kSide * static_cast<double>(runs) / seconds_since(begin);
 }
 
 double measure_ceiling(Communicator& world, DType dtype, double seconds, const Deadline& deadline) {

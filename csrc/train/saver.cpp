@@ -35,8 +35,6 @@ class AtEnd {
   std::function<void()> call_;
 };
 
-double seconds_since(int64_t begin_ns) { return static_cast<double>(now_ns() - begin_ns) * 1e-9; }
-
 }  // namespace
 
 Saver::Saver(const std::vector<StoragePlace>& places, Communicator& world, FileSystem& files,

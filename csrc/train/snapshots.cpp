@@ -48,7 +48,7 @@ void Snapshots::take(CheckpointManifest manifest, const std::vector<NamedTensor>
     if (!slot.memory) slot.memory = make_slot(number, tensors);
     const int64_t begin = now_ns();
     slot.memory->copy(tensors);
-    const double seconds = static_cast<double>(now_ns() - begin) * 1e-9;
+    const double seconds = seconds_since(begin);
     constexpr double kMostOfAStep = 0.02;
     cost_too_much_ = !fresh && seconds > kMostOfAStep * static_cast<double>(every_) * step_seconds;
   } catch (const StorageError& failure) {

@@ -53,7 +53,7 @@ StepReport Step::run(int64_t step, std::vector<MicroBatch> batches,
   hooks.step = [&] { return apply(step, says ? says() : RankSays(), vote, report); };
   hooks.gather = [&](int bucket) { gather(bucket); };
   runner_.run(schedule_[static_cast<size_t>(world_.rank())], sizes_, std::move(batches), hooks);
-  report.seconds = static_cast<double>(now_ns() - begin) * 1e-9;
+  report.seconds = seconds_since(begin);
   return report;
 }
 

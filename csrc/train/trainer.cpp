@@ -55,7 +55,7 @@ TrainResult train(const TrainOptions& options, Communicator& world, FileSystem& 
       const int64_t begin = now_ns();
       // Later than the check on every rank: ranks may share the directory.
       TrainingRun run(resolved, world, files, log, looking);
-      const double seconds = static_cast<double>(now_ns() - begin) * 1e-9;
+      const double seconds = seconds_since(begin);
       if (looking) looking->cost(seconds);
       if (resumed_from)
         run.tell(

@@ -18,7 +18,7 @@ std::string with_length(const std::string& json) {
 }
 
 /// Why a file of this header and so many bytes of tensors is refused; empty when it is not.
-std::string refusal_of(const std::string& json, int64_t data_bytes) {
+std::string refusal_of_header(const std::string& json, int64_t data_bytes) {
   const std::string prefix = with_length(json);
   try {
     parse_safetensors_header(prefix, static_cast<int64_t>(prefix.size()) + data_bytes, "x.st");
@@ -39,37 +39,37 @@ TEST(Safetensors, LayoutComesBackFromItsHeader) {
 
 TEST(Safetensors, HostileHeadersAreRefused) {
   const std::string good = R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})";
-  EXPECT_EQ(refusal_of(good, 8), "");
-  EXPECT_THAT(refusal_of(good, 9), HasSubstr("belong to no tensor"));
-  EXPECT_THAT(refusal_of(good, 7), HasSubstr("beyond the file"));
-  EXPECT_THAT(refusal_of(R"({"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}})", 8),
+  EXPECT_EQ(refusal_of_header(good, 8), "");
+  EXPECT_THAT(refusal_of_header(good, 9), HasSubstr("belong to no tensor"));
+  EXPECT_THAT(refusal_of_header(good, 7), HasSubstr("beyond the file"));
+  EXPECT_THAT(refusal_of_header(R"({"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}})", 8),
               HasSubstr("do not fill"));
-  EXPECT_THAT(refusal_of(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12),
+  EXPECT_THAT(refusal_of_header(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12),
               HasSubstr("hole"));
-  EXPECT_THAT(refusal_of(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}})", 8),
+  EXPECT_THAT(refusal_of_header(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}})", 8),
               HasSubstr("before they begin"));
-  EXPECT_THAT(refusal_of(R"({"a":{"dtype":"U8","shape":[9223372036854775807],)"
-                         R"("data_offsets":[0,9223372036854775807]}})",
-                         8),
+  EXPECT_THAT(refusal_of_header(R"({"a":{"dtype":"U8","shape":[9223372036854775807],)"
+                                R"("data_offsets":[0,9223372036854775807]}})",
+                                8),
               HasSubstr("too large"));
-  EXPECT_THAT(refusal_of(R"({"a":{"dtype":"F32","shape":[4294967296,4294967296,0],)"
-                         R"("data_offsets":[0,0]}})",
-                         0),
+  EXPECT_THAT(refusal_of_header(R"({"a":{"dtype":"F32","shape":[4294967296,4294967296,0],)"
+                                R"("data_offsets":[0,0]}})",
+                                0),
               HasSubstr("do not fill"));
-  EXPECT_THAT(refusal_of(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},)"
-                         R"("a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})",
-                         1),
+  EXPECT_THAT(refusal_of_header(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},)"
+                                R"("a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})",
+                                1),
               HasSubstr("twice"));
-  EXPECT_THAT(refusal_of(R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},)"
-                         R"("b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}})",
-                         3),
+  EXPECT_THAT(refusal_of_header(R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},)"
+                                R"("b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}})",
+                                3),
               HasSubstr("overlap"));
-  EXPECT_THAT(refusal_of(R"({"a":{"dtype":"F13","shape":[2],"data_offsets":[0,8]}})", 8),
+  EXPECT_THAT(refusal_of_header(R"({"a":{"dtype":"F13","shape":[2],"data_offsets":[0,8]}})", 8),
               HasSubstr("unknown dtype"));
-  EXPECT_THAT(refusal_of(R"({"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}})", 8),
+  EXPECT_THAT(refusal_of_header(R"({"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}})", 8),
               HasSubstr("negative"));
-  EXPECT_THAT(refusal_of("[]", 0), HasSubstr("not an object"));
-  EXPECT_THAT(refusal_of("{\"a", 0), HasSubstr("not JSON"));
+  EXPECT_THAT(refusal_of_header("[]", 0), HasSubstr("not an object"));
+  EXPECT_THAT(refusal_of_header("{\"a", 0), HasSubstr("not JSON"));
 }
 
 TEST(Safetensors, HeaderLengthIsBoundedBeforeAnythingIsRead) {

@@ -49,22 +49,22 @@ link { from: "a" to: "a" same_node: true latency_seconds: 1e-6 bytes_per_second:
 link { from: "b" to: "a" latency_seconds: 1e-4 bytes_per_second: 1e8 }
 )";
 
-Recipe recipe() { return small_recipe(ModelFamily::kGpt2); }
+Recipe cluster_recipe() { return small_recipe(ModelFamily::kGpt2); }
 
 /// One change of the profile, where the error stands and what it says.
-struct Wrong {
+struct WrongCluster {
   std::string from, to, place, says;
 };
 
-void expect_refused(const Wrong& wrong) {
+void expect_cluster_refused(const WrongCluster& wrong) {
   const std::string error =
-      error_of([&] { parse_cluster(with(kCluster, wrong.from, wrong.to), "c", recipe()); });
+      error_of([&] { parse_cluster(with(kCluster, wrong.from, wrong.to), "c", cluster_recipe()); });
   EXPECT_THAT(error, StartsWith("c" + wrong.place + ": ")) << wrong.to;
   EXPECT_THAT(error, HasSubstr(wrong.says)) << wrong.to;
 }
 
 TEST(ClusterParse, ReadsDevicesCurvesAndLinks) {
-  const ClusterProfile cluster = parse_cluster(kCluster, "c", recipe());
+  const ClusterProfile cluster = parse_cluster(kCluster, "c", cluster_recipe());
   EXPECT_EQ(cluster.num_ranks(), 3);
   const LayerCurve* block = cluster.devices[0].curve(LayerKind::kBlock, DType::kF32);
   ASSERT_NE(block, nullptr);
@@ -81,64 +81,72 @@ TEST(ClusterParse, TextOfAProfileParsesToTheSameProfile) {
   cluster.devices[0].price_per_hour = 0.1;
   cluster.devices[1].machine_digest = "d";
   cluster.links[1].busy_latency_seconds = 2e-4;
-  EXPECT_EQ(parse_cluster(to_text(cluster), "c", recipe()), cluster) << to_text(cluster);
+  EXPECT_EQ(parse_cluster(to_text(cluster), "c", cluster_recipe()), cluster) << to_text(cluster);
 }
 
 TEST(ClusterParse, TimesArePositiveAndFinite) {
-  expect_refused({"forward: 2e-3", "forward: 0", ":14:20", "forward is 0; allowed: above 0"});
-  expect_refused({"forward: 2e-3", "forward: -2e-3", ":14:20", "forward is -0.002"});
-  expect_refused({"forward: 2e-3", "forward: nan", ":14:20", "forward is nan"});
-  expect_refused({"forward: 2e-3", "forward: inf", ":14:20", "forward is inf"});
-  expect_refused({"backward_weight: 4e-3", "", ":14:5", "backward_weight is missing; add it"});
-  expect_refused({"optimizer_seconds_per_parameter: 1e-9", "optimizer_seconds_per_parameter: 0",
-                  ":10:3", "optimizer_seconds_per_parameter is 0"});
-  expect_refused({"memory_bytes: 1000000", "memory_bytes: 0", ":9:3", "memory_bytes is 0"});
-  expect_refused({"gemm_flops_per_second: 1e9", "gemm_flops_per_second: -1", ":24:26", "is -1"});
-  expect_refused({"busy_watts: 50", "busy_watts: nan", ":25:3", "busy_watts is nan"});
+  expect_cluster_refused(
+      {"forward: 2e-3", "forward: 0", ":14:20", "forward is 0; allowed: above 0"});
+  expect_cluster_refused({"forward: 2e-3", "forward: -2e-3", ":14:20", "forward is -0.002"});
+  expect_cluster_refused({"forward: 2e-3", "forward: nan", ":14:20", "forward is nan"});
+  expect_cluster_refused({"forward: 2e-3", "forward: inf", ":14:20", "forward is inf"});
+  expect_cluster_refused(
+      {"backward_weight: 4e-3", "", ":14:5", "backward_weight is missing; add it"});
+  expect_cluster_refused({"optimizer_seconds_per_parameter: 1e-9",
+                          "optimizer_seconds_per_parameter: 0", ":10:3",
+                          "optimizer_seconds_per_parameter is 0"});
+  expect_cluster_refused({"memory_bytes: 1000000", "memory_bytes: 0", ":9:3", "memory_bytes is 0"});
+  expect_cluster_refused(
+      {"gemm_flops_per_second: 1e9", "gemm_flops_per_second: -1", ":24:26", "is -1"});
+  expect_cluster_refused({"busy_watts: 50", "busy_watts: nan", ":25:3", "busy_watts is nan"});
 }
 
 TEST(ClusterParse, GrainsAscendAndEveryLayerIsThere) {
-  expect_refused({"grains: 2", "grains: 1", ":15:10", "grains is 1; allowed: 2 to"});
-  expect_refused({"layer: HEAD", "layer: BLOCK", ":17:3", "BLOCK in F32 is given twice"});
-  expect_refused({"layer: HEAD compute: F32", "layer: HEAD compute: BF16", ":7:1",
-                  "no times of the HEAD in F32"});
-  expect_refused({"layer: HEAD", "layer: TAIL", ":17:18", "there is no value \"TAIL\""});
+  expect_cluster_refused({"grains: 2", "grains: 1", ":15:10", "grains is 1; allowed: 2 to"});
+  expect_cluster_refused({"layer: HEAD", "layer: BLOCK", ":17:3", "BLOCK in F32 is given twice"});
+  expect_cluster_refused({"layer: HEAD compute: F32", "layer: HEAD compute: BF16", ":7:1",
+                          "no times of the HEAD in F32"});
+  expect_cluster_refused({"layer: HEAD", "layer: TAIL", ":17:18", "there is no value \"TAIL\""});
 }
 
 TEST(ClusterParse, EveryPairOfDevicesIsLinked) {
-  expect_refused({"link { from: \"b\" to: \"a\"", "link { from: \"b\" to: \"b\"", ":20:1",
-                  "no link joins \"a\" and \"b\""});
-  expect_refused(
+  expect_cluster_refused({"link { from: \"b\" to: \"a\"", "link { from: \"b\" to: \"b\"", ":20:1",
+                          "no link joins \"a\" and \"b\""});
+  expect_cluster_refused(
       {"link { from: \"a\" to: \"a\" same_node: true latency_seconds: 1e-6 "
        "bytes_per_second: 1e9 }",
        "", ":7:1", "no link joins \"a\" and \"a\""});
-  expect_refused({"from: \"b\"", "from: \"z\"", ":34:8", "there is no device \"z\""});
-  expect_refused({"link { from: \"b\"",
-                  "link { from: \"a\" to: \"b\" latency_seconds: 1 "
-                  "bytes_per_second: 1 } link { from: \"b\"",
-                  ":34:67", "joins what link[1] joins already"});
-  expect_refused(
+  expect_cluster_refused({"from: \"b\"", "from: \"z\"", ":34:8", "there is no device \"z\""});
+  expect_cluster_refused({"link { from: \"b\"",
+                          "link { from: \"a\" to: \"b\" latency_seconds: 1 "
+                          "bytes_per_second: 1 } link { from: \"b\"",
+                          ":34:67", "joins what link[1] joins already"});
+  expect_cluster_refused(
       {"bytes_per_second: 1e8", "bytes_per_second: 0", ":34:48", "bytes_per_second is 0"});
 }
 
 TEST(ClusterParse, DevicesHaveNamesOfTheirOwn) {
-  expect_refused({"id: \"b\"", "id: \"a\"", ":21:3", "is device[0]'s too"});
-  expect_refused({"id: \"b\"", "", ":20:1", "id is missing"});
-  expect_refused({"count: 2", "count: 0", ":8:11", "count is 0"});
-  expect_refused({"count: 2", "count: 2 per_node: 3", ":8:20", "per_node is 3; allowed: 0 to 2"});
+  expect_cluster_refused({"id: \"b\"", "id: \"a\"", ":21:3", "is device[0]'s too"});
+  expect_cluster_refused({"id: \"b\"", "", ":20:1", "id is missing"});
+  expect_cluster_refused({"count: 2", "count: 0", ":8:11", "count is 0"});
+  expect_cluster_refused(
+      {"count: 2", "count: 2 per_node: 3", ":8:20", "per_node is 3; allowed: 0 to 2"});
 }
 
 TEST(ClusterParse, AProfileOfOtherLayersIsRefused) {
-  expect_refused({"hidden_size: 32", "hidden_size: 64", ":3:35",
-                  "measured.hidden_size is 64, the recipe's is 32; run kente bench"});
-  expect_refused({"model_type: gpt2", "model_type: llama", ":3:3", "measured.model_type is llama"});
-  expect_refused({"reduction: EXACT", "reduction: FAST", ":5:28", "the recipe's is EXACT"});
-  expect_refused({"sequence_length: 16", "sequence_length: 32", ":4:49", "the recipe's is 16"});
-  expect_refused({"measured {", "measured { vocab_size: 1", ":3:20", "vocab_size is given twice"});
+  expect_cluster_refused({"hidden_size: 32", "hidden_size: 64", ":3:35",
+                          "measured.hidden_size is 64, the recipe's is 32; run kente bench"});
+  expect_cluster_refused(
+      {"model_type: gpt2", "model_type: llama", ":3:3", "measured.model_type is llama"});
+  expect_cluster_refused({"reduction: EXACT", "reduction: FAST", ":5:28", "the recipe's is EXACT"});
+  expect_cluster_refused(
+      {"sequence_length: 16", "sequence_length: 32", ":4:49", "the recipe's is 16"});
+  expect_cluster_refused(
+      {"measured {", "measured { vocab_size: 1", ":3:20", "vocab_size is given twice"});
 }
 
 TEST(ClusterParse, AProfileInAnotherDtypeIsRefused) {
-  Recipe other = recipe();
+  Recipe other = cluster_recipe();
   other.numerics.compute = DType::kBF16;
   EXPECT_THAT(error_of([&] { parse_cluster(kCluster, "c", other); }),
               HasSubstr("device[0] has no times in bf16"));

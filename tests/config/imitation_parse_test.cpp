@@ -27,11 +27,11 @@ rank { memory_bytes: 1000 drift_for_steps: 7 }
 )";
 
 /// One change of the text, where the error stands and what it says.
-struct Wrong {
+struct WrongImitation {
   std::string from, to, place, says;
 };
 
-void expect_refused(const Wrong& wrong) {
+void expect_imitation_refused(const WrongImitation& wrong) {
   const std::string error =
       error_of([&] { parse_imitation(with(kTwoKinds, wrong.from, wrong.to), "i"); });
   EXPECT_THAT(error, StartsWith("i" + wrong.place + ": ")) << wrong.to;
@@ -64,29 +64,35 @@ TEST(ImitationParse, ARankTooManyIsNamed) {
 }
 
 TEST(ImitationParse, TimesArePositiveAndFinite) {
-  expect_refused({"forward: 0.003", "forward: 0", ":7:11", "block.forward is 0; allowed: above 0"});
-  expect_refused({"forward: 0.003", "forward: -1", ":7:11", "is -1"});
-  expect_refused({"forward: 0.003", "forward: nan", ":7:11", "is nan"});
-  expect_refused({"forward: 0.003", "forward: inf", ":7:11", "is inf"});
-  expect_refused({"backward_weight: 0.005", "", ":7:3", "block.backward_weight is missing"});
-  expect_refused({"loss: 0.007", "", ":8:3", "head.loss is missing"});
-  expect_refused({"forward: 0.003", "forward: 1 loss: 1", ":7:22", "only the head has a loss"});
+  expect_imitation_refused(
+      {"forward: 0.003", "forward: 0", ":7:11", "block.forward is 0; allowed: above 0"});
+  expect_imitation_refused({"forward: 0.003", "forward: -1", ":7:11", "is -1"});
+  expect_imitation_refused({"forward: 0.003", "forward: nan", ":7:11", "is nan"});
+  expect_imitation_refused({"forward: 0.003", "forward: inf", ":7:11", "is inf"});
+  expect_imitation_refused(
+      {"backward_weight: 0.005", "", ":7:3", "block.backward_weight is missing"});
+  expect_imitation_refused({"loss: 0.007", "", ":8:3", "head.loss is missing"});
+  expect_imitation_refused(
+      {"forward: 0.003", "forward: 1 loss: 1", ":7:22", "only the head has a loss"});
 }
 
 TEST(ImitationParse, ADeviceIsGivenWholeOrNotAtAll) {
-  expect_refused({"block { forward: 0.003 backward_input: 0.004 backward_weight: 0.005 }", "",
-                  ":3:1", "rank[0].block is missing"});
+  expect_imitation_refused({"block { forward: 0.003 backward_input: 0.004 backward_weight: 0.005 }",
+                            "", ":3:1", "rank[0].block is missing"});
 }
 
 TEST(ImitationParse, NumbersHaveBounds) {
-  expect_refused({"speed: 4", "speed: 0", ":9:3", "speed is 0"});
-  expect_refused({"fixed: 0.25", "fixed: 1", ":10:3", "fixed is 1; allowed: 0 or above, below 1"});
-  expect_refused({"exponent: 0.9", "exponent: 0", ":11:3", "exponent is 0"});
-  expect_refused({"noise: 0.05", "noise: 1", ":12:3", "noise is 1"});
-  expect_refused({"count: 2", "count: 0", ":4:3", "count is 0; allowed: 1 to 4096"});
-  expect_refused({"count: 2", "count: 4096", ":14:1", "more than 4096 ranks"});
-  expect_refused({"memory_bytes: 1000", "memory_bytes: -1", ":14:8", "memory_bytes is -1"});
-  expect_refused({"noise: 0.05", "noisy: 0.05", ":12:3", "there is no field \"noisy\" here"});
+  expect_imitation_refused({"speed: 4", "speed: 0", ":9:3", "speed is 0"});
+  expect_imitation_refused(
+      {"fixed: 0.25", "fixed: 1", ":10:3", "fixed is 1; allowed: 0 or above, below 1"});
+  expect_imitation_refused({"exponent: 0.9", "exponent: 0", ":11:3", "exponent is 0"});
+  expect_imitation_refused({"noise: 0.05", "noise: 1", ":12:3", "noise is 1"});
+  expect_imitation_refused({"count: 2", "count: 0", ":4:3", "count is 0; allowed: 1 to 4096"});
+  expect_imitation_refused({"count: 2", "count: 4096", ":14:1", "more than 4096 ranks"});
+  expect_imitation_refused(
+      {"memory_bytes: 1000", "memory_bytes: -1", ":14:8", "memory_bytes is -1"});
+  expect_imitation_refused(
+      {"noise: 0.05", "noisy: 0.05", ":12:3", "there is no field \"noisy\" here"});
 }
 
 TEST(ImitationParse, ATextWithoutRanksOrVersionIsRefused) {

@@ -12,7 +12,7 @@ using testing::HasSubstr;
 using testing::StartsWith;
 
 // 6 layers, 16 grains, EXACT, F32.
-Recipe recipe() { return small_recipe(ModelFamily::kGpt2); }
+Recipe plan_recipe() { return small_recipe(ModelFamily::kGpt2); }
 
 const std::string kTwoReplicas = R"(version: 1
 replica {
@@ -27,30 +27,30 @@ replica {
 )";
 
 /// One change of the plan, where the error stands and what it says.
-struct Wrong {
+struct WrongPlan {
   std::string from, to, place, says;
 };
 
-void expect_refused(const Wrong& wrong) {
+void expect_plan_refused(const WrongPlan& wrong) {
   const std::string error =
-      error_of([&] { parse_plan(with(kTwoReplicas, wrong.from, wrong.to), "p", recipe()); });
+      error_of([&] { parse_plan(with(kTwoReplicas, wrong.from, wrong.to), "p", plan_recipe()); });
   EXPECT_THAT(error, StartsWith("p" + wrong.place + ": ")) << wrong.to;
   EXPECT_THAT(error, HasSubstr(wrong.says)) << wrong.to;
 }
 
 TEST(PlanParse, FillsDefaults) {
-  const Plan plan = parse_plan(kTwoReplicas, "p", recipe());
+  const Plan plan = parse_plan(kTwoReplicas, "p", plan_recipe());
   EXPECT_EQ(plan, plan_from_borders({{0, 3, 6}, {0, 6}}, {12, 4}));
 }
 
 TEST(PlanParse, OneReplicaTakesAllGrains) {
   const Plan plan = parse_plan(
-      "version: 1 replica { stage { ranks: 0 layers { first: 0 last: 5 } } }", "p", recipe());
+      "version: 1 replica { stage { ranks: 0 layers { first: 0 last: 5 } } }", "p", plan_recipe());
   EXPECT_EQ(plan.replicas.at(0).share, 16);
 }
 
 TEST(PlanParse, TextOfAPlanParsesToTheSamePlan) {
-  Recipe fast = recipe();
+  Recipe fast = plan_recipe();
   fast.numerics = {
       .compute = DType::kBF16, .boundary = DType::kBF16, .reduction = Reduction::kFast};
   Plan plan = plan_from_borders({{0, 1, 4, 6}, {0, 6}}, {9, 7});
@@ -72,68 +72,77 @@ TEST(PlanParse, TextOfAPlanParsesToTheSamePlan) {
 }
 
 TEST(PlanParse, EveryLayerStandsOnceInAReplica) {
-  expect_refused({"first: 3 last: 5", "first: 4 last: 5", ":2:1", "layer 3 is on no stage"});
-  expect_refused({"first: 3 last: 5", "first: 3 last: 4", ":2:1", "layer 5 is on no stage"});
-  expect_refused(
+  expect_plan_refused({"first: 3 last: 5", "first: 4 last: 5", ":2:1", "layer 3 is on no stage"});
+  expect_plan_refused({"first: 3 last: 5", "first: 3 last: 4", ":2:1", "layer 5 is on no stage"});
+  expect_plan_refused(
       {"first: 3 last: 5", "first: 2 last: 5", ":5:20", "layer 2 is on replica[0].stage[0] too"});
-  expect_refused({"first: 3 last: 5", "first: 3 last: 6", ":5:38", "last is 6; allowed: 3 to 5"});
-  expect_refused({"first: 3 last: 5", "first: -1 last: 5", ":5:29", "first is -1"});
-  expect_refused({"first: 3 last: 5", "first: 5 last: 3", ":5:38", "last is 3"});
-  expect_refused({"first: 3 last: 5", "first: 3", ":5:20", "last is missing"});
-  expect_refused({"layers { first: 3 last: 5 }",
-                  "layers { first: 4 last: 5 } layers { first: 3 last: 3 }", ":5:48", "ascending"});
+  expect_plan_refused(
+      {"first: 3 last: 5", "first: 3 last: 6", ":5:38", "last is 6; allowed: 3 to 5"});
+  expect_plan_refused({"first: 3 last: 5", "first: -1 last: 5", ":5:29", "first is -1"});
+  expect_plan_refused({"first: 3 last: 5", "first: 5 last: 3", ":5:38", "last is 3"});
+  expect_plan_refused({"first: 3 last: 5", "first: 3", ":5:20", "last is missing"});
+  expect_plan_refused({"layers { first: 3 last: 5 }",
+                       "layers { first: 4 last: 5 } layers { first: 3 last: 3 }", ":5:48",
+                       "ascending"});
 }
 
 TEST(PlanParse, EveryRankStandsOnceInAPlan) {
-  expect_refused({"ranks: 1", "ranks: 0", ":5:11", "rank 0 is used by replica[0].stage[0] too"});
-  expect_refused({"ranks: 2", "ranks: 1", ":9:11", "rank 1 is used by replica[0].stage[1] too"});
-  expect_refused({"ranks: 2", "ranks: -1", ":9:11", "ranks[0] is -1"});
-  expect_refused({"ranks: 2", "ranks: [2, 3]", ":9:11", "has 2 ranks; allowed today: exactly one"});
-  expect_refused({"ranks: 2", "", ":9:3", "has 0 ranks"});
+  expect_plan_refused(
+      {"ranks: 1", "ranks: 0", ":5:11", "rank 0 is used by replica[0].stage[0] too"});
+  expect_plan_refused(
+      {"ranks: 2", "ranks: 1", ":9:11", "rank 1 is used by replica[0].stage[1] too"});
+  expect_plan_refused({"ranks: 2", "ranks: -1", ":9:11", "ranks[0] is -1"});
+  expect_plan_refused(
+      {"ranks: 2", "ranks: [2, 3]", ":9:11", "has 2 ranks; allowed today: exactly one"});
+  expect_plan_refused({"ranks: 2", "", ":9:3", "has 0 ranks"});
 }
 
 TEST(PlanParse, SharesAddUpToTheStep) {
-  expect_refused({"share: 4", "share: 3", ":8:3", "add up to 15 grains"});
-  expect_refused({"share: 4", "share: 5", ":8:3", "add up to 17 grains"});
-  expect_refused({"share: 4", "share: 0", ":8:3", "share is 0; allowed: 1 to 16"});
-  expect_refused({"share: 4", "share: 9223372036854775807", ":8:3", "allowed: 1 to 16"});
-  expect_refused({"  share: 4\n", "", ":7:1", "replica[1].share is missing"});
+  expect_plan_refused({"share: 4", "share: 3", ":8:3", "add up to 15 grains"});
+  expect_plan_refused({"share: 4", "share: 5", ":8:3", "add up to 17 grains"});
+  expect_plan_refused({"share: 4", "share: 0", ":8:3", "share is 0; allowed: 1 to 16"});
+  expect_plan_refused({"share: 4", "share: 9223372036854775807", ":8:3", "allowed: 1 to 16"});
+  expect_plan_refused({"  share: 4\n", "", ":7:1", "replica[1].share is missing"});
 }
 
 TEST(PlanParse, WhatTheRecipeDoesNotAllowIsRefused) {
-  expect_refused({"share: 4", "share: 4 grains_per_micro_batch: 2", ":8:12", "reduction EXACT"});
-  expect_refused({"ranks: 2", "ranks: 2 compute: BF16", ":9:20", "the recipe allows F32"});
-  expect_refused({"share: 4", "share: 4 grains_per_micro_batch: 5", ":8:12", "1 to 4"});
+  expect_plan_refused(
+      {"share: 4", "share: 4 grains_per_micro_batch: 2", ":8:12", "reduction EXACT"});
+  expect_plan_refused({"ranks: 2", "ranks: 2 compute: BF16", ":9:20", "the recipe allows F32"});
+  expect_plan_refused({"share: 4", "share: 4 grains_per_micro_batch: 5", ":8:12", "1 to 4"});
 }
 
 TEST(PlanParse, WeightsOfOptimizerStateAreForPlansThatShardIt) {
   const std::string weighed = with(kTwoReplicas, "ranks: 2", "ranks: 2 optimizer_weight: 3");
-  EXPECT_THAT(error_of([&] { parse_plan(weighed, "p", recipe()); }),
+  EXPECT_THAT(error_of([&] { parse_plan(weighed, "p", plan_recipe()); }),
               StartsWith("p:9:20: replica[1].stage[0].optimizer_weight is 3, but the plan does not "
                          "shard; write shard_optimizer: true"));
-  const Plan plan = parse_plan("shard_optimizer: true " + weighed, "p", recipe());
+  const Plan plan = parse_plan("shard_optimizer: true " + weighed, "p", plan_recipe());
   EXPECT_TRUE(plan.shard_optimizer);
   EXPECT_EQ(plan.replicas[1].stages[0].optimizer_weight, 3);
   EXPECT_EQ(plan.replicas[0].stages[0].optimizer_weight, 0);
-  expect_refused({"ranks: 2", "ranks: 2 optimizer_weight: -1", ":9:20", "optimizer_weight is -1"});
-  expect_refused(
+  expect_plan_refused(
+      {"ranks: 2", "ranks: 2 optimizer_weight: -1", ":9:20", "optimizer_weight is -1"});
+  expect_plan_refused(
       {"ranks: 2", "ranks: 2 optimizer_weight: 1073741825", ":9:20", "allowed: 0 to 1073741824"});
 }
 
 TEST(PlanParse, PlansThatDoNotShardAreWrittenAsOlderBuildsReadThem) {
-  EXPECT_EQ(to_text(parse_plan(kTwoReplicas, "p", recipe())).find("optimizer"), std::string::npos);
+  EXPECT_EQ(to_text(parse_plan(kTwoReplicas, "p", plan_recipe())).find("optimizer"),
+            std::string::npos);
 }
 
 TEST(PlanParse, EmptyPlansAndReplicasAreRefused) {
-  EXPECT_THAT(error_of([] { parse_plan("version: 1", "p", recipe()); }), HasSubstr("no replica"));
-  EXPECT_THAT(error_of([] { parse_plan("version: 1 replica { }", "p", recipe()); }),
+  EXPECT_THAT(error_of([] { parse_plan("version: 1", "p", plan_recipe()); }),
+              HasSubstr("no replica"));
+  EXPECT_THAT(error_of([] { parse_plan("version: 1 replica { }", "p", plan_recipe()); }),
               HasSubstr("replica[0] has no stage"));
-  EXPECT_THAT(error_of([] { parse_plan("version: 3", "p", recipe()); }),
+  EXPECT_THAT(error_of([] { parse_plan("version: 3", "p", plan_recipe()); }),
               StartsWith("p:1:1: version 3 is not known"));
 }
 
 TEST(PlanParse, UnknownFieldNamesThePlace) {
-  expect_refused({"ranks: 2", "rank: 2", ":9:11", "no field \"rank\""});
+  expect_plan_refused({"ranks: 2", "rank: 2", ":9:11", "no field \"rank\""});
 }
 
 }  // namespace

@@ -15,13 +15,13 @@ using testing::HasSubstr;
 using testing::StartsWith;
 
 /// A line of the recipe changed, where the error stands and what it must name.
-struct Wrong {
+struct WrongRecipe {
   std::string from, to;
   std::string place;
   std::vector<std::string> says;
 };
 
-void expect_refused(const std::string& text, const Wrong& wrong) {
+void expect_recipe_refused(const std::string& text, const WrongRecipe& wrong) {
   const std::string error =
       error_of([&] { parse_recipe(with(text, wrong.from, wrong.to), "r.textproto"); });
   EXPECT_THAT(error, StartsWith("r.textproto" + wrong.place + ": ")) << wrong.to;
@@ -30,7 +30,7 @@ void expect_refused(const std::string& text, const Wrong& wrong) {
 }
 
 TEST(RecipeValidate, MissingFieldsAreNamedWhereTheyBelong) {
-  const std::vector<Wrong> cases = {
+  const std::vector<WrongRecipe> cases = {
       {"version: 1\n", "", "", {"version is missing"}},
       {"steps: 30\n", "", "", {"steps is missing"}},
       {"  vocab_size: 96\n", "", ":6:1", {"model.vocab_size is missing"}},
@@ -39,11 +39,11 @@ TEST(RecipeValidate, MissingFieldsAreNamedWhereTheyBelong) {
       {"learning_rate: 0.003", "", ":17:1", {"optimizer.learning_rate is missing"}},
       {"model_type: gpt2", "model_type: llama", ":6:1", {"model.intermediate_size is missing"}},
   };
-  for (const Wrong& wrong : cases) expect_refused(kGpt2Recipe, wrong);
+  for (const WrongRecipe& wrong : cases) expect_recipe_refused(kGpt2Recipe, wrong);
 }
 
 TEST(RecipeValidate, ModelThatCannotBeIsRefused) {
-  const std::vector<Wrong> cases = {
+  const std::vector<WrongRecipe> cases = {
       {"num_attention_heads: 4",
        "num_attention_heads: 5",
        ":11:3",
@@ -62,8 +62,8 @@ TEST(RecipeValidate, ModelThatCannotBeIsRefused) {
       {"model_type: gpt2", "model_type: gpt2 layer_norm_epsilon: 0", ":7:20", {"is 0", "above 0"}},
       {"model_type: gpt2", "model_type: gpt2 initializer_range: inf", ":7:20", {"is inf"}},
   };
-  for (const Wrong& wrong : cases) expect_refused(kGpt2Recipe, wrong);
-  const std::vector<Wrong> llama = {
+  for (const WrongRecipe& wrong : cases) expect_recipe_refused(kGpt2Recipe, wrong);
+  const std::vector<WrongRecipe> llama = {
       {"num_key_value_heads: 2",
        "num_key_value_heads: 3",
        ":7:43",
@@ -72,11 +72,11 @@ TEST(RecipeValidate, ModelThatCannotBeIsRefused) {
       {"num_key_value_heads: 2", "layer_norm_epsilon: 1e-5", ":7:43", {"rms_norm_eps"}},
       {"num_key_value_heads: 2", "rope_theta: -1", ":7:43", {"model.rope_theta is -1"}},
   };
-  for (const Wrong& wrong : llama) expect_refused(llama_recipe(), wrong);
+  for (const WrongRecipe& wrong : llama) expect_recipe_refused(llama_recipe(), wrong);
 }
 
 TEST(RecipeValidate, BatchThatDoesNotDivideIsRefused) {
-  const std::vector<Wrong> cases = {
+  const std::vector<WrongRecipe> cases = {
       {"global_batch_tokens: 256",
        "global_batch_tokens: 250",
        ":5:1",
@@ -94,8 +94,8 @@ TEST(RecipeValidate, BatchThatDoesNotDivideIsRefused) {
        {"sequence_length is 16", "at most model.max_position_embeddings, 15"}},
       {"steps: 30", "steps: 0", ":3:1", {"steps is 0", "1 to 1000000000"}},
   };
-  for (const Wrong& wrong : cases)
-    if (!wrong.says.empty()) expect_refused(kGpt2Recipe, wrong);
+  for (const WrongRecipe& wrong : cases)
+    if (!wrong.says.empty()) expect_recipe_refused(kGpt2Recipe, wrong);
   // 2^32 tokens in samples of one token would be 2^32 grains.
   const std::string many = with(with(kGpt2Recipe, "sequence_length: 16", "sequence_length: 1"),
                                 "tokens: 256", "tokens: 4294967296");
@@ -103,7 +103,7 @@ TEST(RecipeValidate, BatchThatDoesNotDivideIsRefused) {
 }
 
 TEST(RecipeValidate, SourcesMustBeNamedOnceWithAWeightAndADigest) {
-  const std::vector<Wrong> cases = {
+  const std::vector<WrongRecipe> cases = {
       {"id: \"b\"", "id: \"a\"", ":15:12", {"\"a\" is listed twice"}},
       {"id: \"b\"", "id: \"../b\"", ":15:12", {"data.source[1].id"}},
       {"id: \"b\"", "id: \"\"", ":15:12", {"data.source[1].id"}},
@@ -120,11 +120,11 @@ TEST(RecipeValidate, SourcesMustBeNamedOnceWithAWeightAndADigest) {
        ":13:1",
        {"data has 0 sources"}},
   };
-  for (const Wrong& wrong : cases) expect_refused(kGpt2Recipe, wrong);
+  for (const WrongRecipe& wrong : cases) expect_recipe_refused(kGpt2Recipe, wrong);
 }
 
 TEST(RecipeValidate, NumbersOfTheOptimizerMustBeFiniteAndInRange) {
-  const std::vector<Wrong> cases = {
+  const std::vector<WrongRecipe> cases = {
       {"0.003", "0", ":17:13", {"optimizer.learning_rate is 0"}},
       {"0.003", "-1", ":17:13", {"optimizer.learning_rate is -1"}},
       {"0.003", "inf", ":17:13", {"is inf", "finite"}},
@@ -135,13 +135,13 @@ TEST(RecipeValidate, NumbersOfTheOptimizerMustBeFiniteAndInRange) {
       {"0.003", "1 weight_decay: -inf", ":17:30", {"optimizer.weight_decay is -inf"}},
       {"0.003", "1 clip_norm: -1", ":17:30", {"optimizer.clip_norm is -1"}},
   };
-  for (const Wrong& wrong : cases) expect_refused(kGpt2Recipe, wrong);
+  for (const WrongRecipe& wrong : cases) expect_recipe_refused(kGpt2Recipe, wrong);
 }
 
 TEST(RecipeValidate, ScheduleMustFitTheSteps) {
   const std::string text = kGpt2Recipe + "lr { kind: WSD warmup_steps: 10 decay_steps: 20 }\n";
   EXPECT_EQ(parse_recipe(text, "r").lr.decay_steps, 20);
-  const std::vector<Wrong> cases = {
+  const std::vector<WrongRecipe> cases = {
       {"decay_steps: 20", "decay_steps: 31", ":18:33", {"lr.decay_steps is 31", "1 to 30"}},
       {"decay_steps: 20", "decay_steps: 21", ":18:33", {"together at most steps, 30"}},
       {"decay_steps: 20", "", ":18:1", {"lr.decay_steps is 0"}},
@@ -149,26 +149,26 @@ TEST(RecipeValidate, ScheduleMustFitTheSteps) {
       {"warmup_steps: 10", "warmup_steps: 31", ":18:16", {"lr.warmup_steps is 31", "0 to 30"}},
       {"decay_steps: 20", "decay_steps: 20 min_ratio: 1.5", ":18:49", {"lr.min_ratio is 1.5"}},
   };
-  for (const Wrong& wrong : cases) expect_refused(text, wrong);
+  for (const WrongRecipe& wrong : cases) expect_recipe_refused(text, wrong);
 }
 
 TEST(RecipeValidate, ExactAllowsNoBoundaryOfAnotherType) {
   const std::string text =
       kGpt2Recipe + "numerics { compute: BF16 boundary: F32 reduction: FAST }\n";
   EXPECT_EQ(parse_recipe(text, "r").numerics.boundary, DType::kF32);
-  expect_refused(text, {"FAST", "EXACT", ":18:26", {"numerics.boundary is F32", "BF16"}});
+  expect_recipe_refused(text, {"FAST", "EXACT", ":18:26", {"numerics.boundary is F32", "BF16"}});
 }
 
 TEST(RecipeValidate, ValidationNeedsSamples) {
   const std::string text = kGpt2Recipe + "validation { every_steps: 5 }\n";
   EXPECT_EQ(parse_recipe(text, "r").validation.samples_per_source, 64);
-  expect_refused(text,
-                 {"every_steps: 5", "every_steps: 5 samples_per_source: 0", ":18:29", {"is 0"}});
-  expect_refused(text, {"every_steps: 5", "every_steps: -1", ":18:14", {"is -1"}});
+  expect_recipe_refused(
+      text, {"every_steps: 5", "every_steps: 5 samples_per_source: 0", ":18:29", {"is 0"}});
+  expect_recipe_refused(text, {"every_steps: 5", "every_steps: -1", ":18:14", {"is -1"}});
 }
 
 TEST(RecipeValidate, NamesAreFitForDirectoriesAndReports) {
-  const std::vector<Wrong> cases = {
+  const std::vector<WrongRecipe> cases = {
       {"name: \"small\"", "name: \"a/b\"", ":2:1", {"name names directories"}},
       {"name: \"small\"", "name: \"\"", ":2:1", {"name"}},
       {"name: \"small\"", "name: \"s\" description: \"\\377\"", ":2:11", {"UTF-8"}},
@@ -176,7 +176,7 @@ TEST(RecipeValidate, NamesAreFitForDirectoriesAndReports) {
       {"name: \"small\"", "name: \"s\" description: \"\\300\\200\"", ":2:11", {"UTF-8"}},
       {"name: \"small\"", "name: \"s\" description: \"\\033[2J\"", ":2:11", {"control"}},
   };
-  for (const Wrong& wrong : cases) expect_refused(kGpt2Recipe, wrong);
+  for (const WrongRecipe& wrong : cases) expect_recipe_refused(kGpt2Recipe, wrong);
 }
 
 }  // namespace

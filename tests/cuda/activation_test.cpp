@@ -7,15 +7,15 @@
 namespace kente::cuda {
 namespace {
 
-struct Shape {
+struct ActivationShape {
   int64_t rows, width;
 };
 
 // A real width, the narrowest, and one whose last block is not full.
-constexpr Shape kShapes[] = {{4, 3072}, {1, 8}, {13, 176}};
+constexpr ActivationShape kActivationShapes[] = {{4, 3072}, {1, 8}, {13, 176}};
 
 class Activations : public KernelCase,
-                    public testing::WithParamInterface<std::tuple<DataType, Shape>> {
+                    public testing::WithParamInterface<std::tuple<DataType, ActivationShape>> {
  protected:
   const DataType dtype_ = std::get<0>(GetParam());
   const int64_t rows_ = std::get<1>(GetParam()).rows, width_ = std::get<1>(GetParam()).width;
@@ -98,15 +98,16 @@ TEST_P(Activations, GeluWithoutBias) {
   expect_close(x.values(), reference::gelu(before), tolerance_of(dtype_));
 }
 
-std::string name_of_case(const testing::TestParamInfo<Activations::ParamType>& info) {
+std::string name_of_activation(const testing::TestParamInfo<Activations::ParamType>& info) {
   const auto [dtype, shape] = info.param;
   return name_of(dtype) + "Rows" + std::to_string(shape.rows) + "Width" +
          std::to_string(shape.width);
 }
 
 INSTANTIATE_TEST_SUITE_P(Cuda, Activations,
-                         testing::Combine(testing::ValuesIn(kAllTypes), testing::ValuesIn(kShapes)),
-                         name_of_case);
+                         testing::Combine(testing::ValuesIn(kAllTypes),
+                                          testing::ValuesIn(kActivationShapes)),
+                         name_of_activation);
 
 }  // namespace
 }  // namespace kente::cuda

@@ -100,7 +100,7 @@ TEST_P(AdamWKernel, UpdatesManyTensorsInOneLaunchAndMovesEachElementOnce) {
   expect_moved(whole.copy, 0, copy_ == WeightCopy::kNone ? 0 : 1);
 }
 
-std::string name_of_case(const testing::TestParamInfo<AdamWKernel::ParamType>& info) {
+std::string name_of_adamw(const testing::TestParamInfo<AdamWKernel::ParamType>& info) {
   const auto [state, copy] = info.param;
   const char* const copies[] = {"NoCopy", "F16Copy", "BF16Copy"};
   return name_of(state) + copies[static_cast<int>(copy)];
@@ -110,7 +110,7 @@ INSTANTIATE_TEST_SUITE_P(Cuda, AdamWKernel,
                          testing::Combine(testing::Values(DataType::kF32, DataType::kBF16),
                                           testing::Values(WeightCopy::kNone, WeightCopy::kF16,
                                                           WeightCopy::kBF16)),
-                         name_of_case);
+                         name_of_adamw);
 
 }  // namespace
 }  // namespace kente::cuda

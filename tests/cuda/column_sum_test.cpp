@@ -7,12 +7,12 @@
 namespace kente::cuda {
 namespace {
 
-struct Shape {
+struct SumShape {
   int64_t rows, columns;
 };
 
 class ColumnSumKernel : public KernelCase,
-                        public testing::WithParamInterface<std::tuple<DataType, Shape>> {};
+                        public testing::WithParamInterface<std::tuple<DataType, SumShape>> {};
 
 TEST_P(ColumnSumKernel, AddsEveryRowOnceToWhatWasThere) {
   const auto [dtype, shape] = GetParam();
@@ -35,7 +35,7 @@ TEST_P(ColumnSumKernel, AddsEveryRowOnceToWhatWasThere) {
   expect_moved(x, 1, 0);
 }
 
-std::string name_of_case(const testing::TestParamInfo<ColumnSumKernel::ParamType>& info) {
+std::string name_of_sum(const testing::TestParamInfo<ColumnSumKernel::ParamType>& info) {
   const auto [dtype, shape] = info.param;
   return name_of(dtype) + "Rows" + std::to_string(shape.rows) + "Columns" +
          std::to_string(shape.columns);
@@ -43,9 +43,9 @@ std::string name_of_case(const testing::TestParamInfo<ColumnSumKernel::ParamType
 
 INSTANTIATE_TEST_SUITE_P(Cuda, ColumnSumKernel,
                          testing::Combine(testing::ValuesIn(kAllTypes),
-                                          testing::Values(Shape{1, 16}, Shape{131, 272},
-                                                          Shape{70, 3072})),
-                         name_of_case);
+                                          testing::Values(SumShape{1, 16}, SumShape{131, 272},
+                                                          SumShape{70, 3072})),
+                         name_of_sum);
 
 }  // namespace
 }  // namespace kente::cuda

@@ -10,14 +10,14 @@ namespace {
 
 constexpr double kScale = 0.25;
 
-struct Shape {
+struct LossShape {
   int64_t rows, vocabulary;
 };
 
 class CrossEntropyKernel : public KernelCase {
  protected:
   /// Rows of logits, padded to whole sectors with what must not be looked at.
-  void make(DataType dtype, const Shape& shape) {
+  void make(DataType dtype, const LossShape& shape) {
     dtype_ = dtype;
     shape_ = shape;
     stride_ = (shape.vocabulary + 127) / 128 * 128;
@@ -59,7 +59,7 @@ class CrossEntropyKernel : public KernelCase {
   }
 
   DataType dtype_ = DataType::kF32;
-  Shape shape_{};
+  LossShape shape_{};
   int64_t stride_ = 0;
   Values plain_;
   std::vector<int32_t> targets_, mask_;
@@ -69,7 +69,7 @@ class CrossEntropyKernel : public KernelCase {
 };
 
 class CrossEntropyTypes : public CrossEntropyKernel,
-                          public testing::WithParamInterface<std::tuple<DataType, Shape>> {
+                          public testing::WithParamInterface<std::tuple<DataType, LossShape>> {
  protected:
   CrossEntropyTypes() { make(std::get<0>(GetParam()), std::get<1>(GetParam())); }
 };
@@ -134,7 +134,7 @@ TEST_P(CrossEntropyTypes, InChunksItIsTheSameAndNeverHoldsAllLogits) {
   }
 }
 
-std::string name_of_case(const testing::TestParamInfo<CrossEntropyTypes::ParamType>& info) {
+std::string name_of_loss(const testing::TestParamInfo<CrossEntropyTypes::ParamType>& info) {
   const auto [dtype, shape] = info.param;
   return name_of(dtype) + "Rows" + std::to_string(shape.rows) + "Vocabulary" +
          std::to_string(shape.vocabulary);
@@ -142,13 +142,13 @@ std::string name_of_case(const testing::TestParamInfo<CrossEntropyTypes::ParamTy
 
 INSTANTIATE_TEST_SUITE_P(Cuda, CrossEntropyTypes,
                          testing::Combine(testing::ValuesIn(kAllTypes),
-                                          testing::Values(Shape{6, 300}, Shape{2, 50257})),
-                         name_of_case);
+                                          testing::Values(LossShape{6, 300}, LossShape{2, 50257})),
+                         name_of_loss);
 
 // The widest vocabulary of today's models is 256 KiB a row in bf16, beyond any shared memory.
 INSTANTIATE_TEST_SUITE_P(CudaWide, CrossEntropyTypes,
-                         testing::Values(std::tuple(DataType::kBF16, Shape{1, 128256})),
-                         name_of_case);
+                         testing::Values(std::tuple(DataType::kBF16, LossShape{1, 128256})),
+                         name_of_loss);
 
 TEST_F(CrossEntropyKernel, ALogitThatIsNotANumberMakesTheLossOne) {
   make(DataType::kF32, {2, 300});

@@ -10,16 +10,16 @@ namespace {
 constexpr float kEps = 1e-5f;
 enum class Family { kRms, kLayer };
 
-struct Shape {
+struct NormShape {
   int64_t rows, width;
 };
 
 // Widths of real models, one that is less than a warp's, one no warp divides; rows that fill no
 // block.
-constexpr Shape kShapes[] = {{3, 8}, {67, 64}, {5, 528}, {21, 768}, {9, 2048}, {3, 8192}};
+constexpr NormShape kNormShapes[] = {{3, 8}, {67, 64}, {5, 528}, {21, 768}, {9, 2048}, {3, 8192}};
 
 class Norms : public KernelCase,
-              public testing::WithParamInterface<std::tuple<Family, DataType, Shape>> {
+              public testing::WithParamInterface<std::tuple<Family, DataType, NormShape>> {
  protected:
   Norms() {
     queue_.tuning.row_blocks = 4;  // so that a block has several rows to go round
@@ -62,7 +62,7 @@ class Norms : public KernelCase,
 
   const Family family_ = std::get<0>(GetParam());
   const DataType dtype_ = std::get<1>(GetParam());
-  const Shape shape_ = std::get<2>(GetParam());
+  const NormShape shape_ = std::get<2>(GetParam());
   const int64_t elements_ = shape_.rows * shape_.width;
   DeviceTensor x_, w_, b_, stats_;
 };
@@ -154,7 +154,7 @@ TEST_P(NormsInPlace, IsTheSame) {
   expect_close(apart.values(), wanted(residual.values()).y, tolerance_of(dtype_));
 }
 
-std::string name_of_case(const testing::TestParamInfo<Norms::ParamType>& info) {
+std::string name_of_norm(const testing::TestParamInfo<Norms::ParamType>& info) {
   const auto [family, dtype, shape] = info.param;
   return std::string(family == Family::kRms ? "Rms" : "Layer") + name_of(dtype) + "Rows" +
          std::to_string(shape.rows) + "Width" + std::to_string(shape.width);
@@ -163,12 +163,13 @@ std::string name_of_case(const testing::TestParamInfo<Norms::ParamType>& info) {
 INSTANTIATE_TEST_SUITE_P(Cuda, NormsInPlace,
                          testing::Combine(testing::Values(Family::kRms, Family::kLayer),
                                           testing::ValuesIn(kAllTypes),
-                                          testing::Values(Shape{21, 768})),
-                         name_of_case);
+                                          testing::Values(NormShape{21, 768})),
+                         name_of_norm);
 INSTANTIATE_TEST_SUITE_P(Cuda, Norms,
                          testing::Combine(testing::Values(Family::kRms, Family::kLayer),
-                                          testing::ValuesIn(kAllTypes), testing::ValuesIn(kShapes)),
-                         name_of_case);
+                                          testing::ValuesIn(kAllTypes),
+                                          testing::ValuesIn(kNormShapes)),
+                         name_of_norm);
 
 }  // namespace
 }  // namespace kente::cuda

@@ -116,7 +116,7 @@ TEST_P(QuantizeKernel, ABlockThatIsNotFiniteIsSeenByTheReceiverAndKeepsNothing) 
   EXPECT_FALSE(std::isnan(got[130]));
 }
 
-std::string name_of_case(const testing::TestParamInfo<QuantizeKernel::ParamType>& info) {
+std::string name_of_quantize(const testing::TestParamInfo<QuantizeKernel::ParamType>& info) {
   const auto [type, count] = info.param;
   return std::string(type == WireType::kInt8 ? "Int8" : "Int4") + "Count" + std::to_string(count);
 }
@@ -124,7 +124,7 @@ std::string name_of_case(const testing::TestParamInfo<QuantizeKernel::ParamType>
 INSTANTIATE_TEST_SUITE_P(Cuda, QuantizeKernel,
                          testing::Combine(testing::Values(WireType::kInt8, WireType::kInt4),
                                           testing::Values(4096, 512 + 256 + 64 + 13)),
-                         name_of_case);
+                         name_of_quantize);
 
 }  // namespace
 }  // namespace kente::cuda

@@ -14,7 +14,7 @@ namespace {
 
 using testing::HasSubstr;
 
-constexpr double kLimit = 60;  // seconds for one command
+constexpr double kMainLimit = 60;  // seconds for one command
 
 // The real front end, copied beside programs that only say how they were called.
 class KenteMain : public testing::Test {
@@ -28,7 +28,7 @@ class KenteMain : public testing::Test {
     std::filesystem::permissions(directory_ / name, std::filesystem::perms::owner_all);
   }
   CommandResult kente(const std::string& words) {
-    return run_command((directory_ / "kente") + " " + words, kLimit);
+    return run_command((directory_ / "kente") + " " + words, kMainLimit);
   }
 
   TemporaryDirectory directory_;
@@ -43,7 +43,7 @@ TEST_F(KenteMain, BecomesTheProgramBesideItAndPassesItsStatusOn) {
 TEST_F(KenteMain, FindsTheProgramEvenWhenCalledThroughALink) {
   std::filesystem::create_directory(directory_ / "elsewhere");
   std::filesystem::create_symlink(directory_ / "kente", directory_ / "elsewhere/kente");
-  EXPECT_EQ(run_command((directory_ / "elsewhere/kente") + " train", kLimit).status, 5);
+  EXPECT_EQ(run_command((directory_ / "elsewhere/kente") + " train", kMainLimit).status, 5);
 }
 
 TEST_F(KenteMain, AMissingProgramIsOneLineAndStatusTwo) {

@@ -18,7 +18,7 @@ using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
 
-constexpr double kLimit = 60;  // seconds for one command
+constexpr double kPlanLimit = 60;  // seconds for one command
 
 /// The quickstart recipe on one fast and two slow devices, planned by the program.
 class PlanMain : public testing::Test {
@@ -41,7 +41,7 @@ class PlanMain : public testing::Test {
     return run_command(std::string(KENTE_BINARY_DIR) + "/bin/kente plan --recipe " +
                            KENTE_SOURCE_DIR + "/recipes/quickstart.textproto --cluster " +
                            (directory_ / cluster) + " " + words,
-                       kLimit);
+                       kPlanLimit);
   }
   std::string text_of(const std::string& name) const {
     std::ifstream file(directory_ / name);

@@ -14,10 +14,10 @@ namespace {
 
 using testing::HasSubstr;
 
-constexpr double kLimit = 60;  // seconds for one command
+constexpr double kThrottleLimit = 60;  // seconds for one command
 
 CommandResult throttle(const std::string& rest) {
-  return run_command(std::string(KENTE_BINARY_DIR) + "/bin/kente throttle " + rest, kLimit);
+  return run_command(std::string(KENTE_BINARY_DIR) + "/bin/kente throttle " + rest, kThrottleLimit);
 }
 
 TEST(Throttle, AQuarterOfACoreIsAQuarter) {
@@ -55,7 +55,7 @@ TEST(Throttle, HandsSignalsOn) {
                               "/bin/kente throttle --cpu 50 -- sh -c 'trap \"exit 9\" TERM; : > " +
                               ready + "; while :; do :; done' & until [ -e " + ready +
                               " ]; do :; done; kill -TERM $!; wait $!";
-  const CommandResult result = run_command(command, kLimit);
+  const CommandResult result = run_command(command, kThrottleLimit);
   EXPECT_EQ(result.status, 9) << result.output;
 }
 
@@ -65,7 +65,7 @@ TEST(Throttle, TheCommandDiesWithIt) {
   Process throttled(std::string("exec ") + KENTE_BINARY_DIR +
                     "/bin/kente throttle --cpu 10 --period-ms 1000 -- sh -c 'echo $PPID $$ > " +
                     file + ".new; mv " + file + ".new " + file + "; while :; do :; done'");
-  const Deadline deadline = Deadline::after_seconds(kLimit);
+  const Deadline deadline = Deadline::after_seconds(kThrottleLimit);
   pid_t parent = 0, child = 0;
   while (child == 0 && !deadline.passed()) std::ifstream(file) >> parent >> child;
   ASSERT_GT(child, 0);

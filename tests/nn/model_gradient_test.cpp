@@ -13,24 +13,24 @@ namespace kente {
 namespace {
 
 constexpr int64_t kSamples = 2;
-constexpr int64_t kLength = 9;
+constexpr int64_t kTokens = 9;
 constexpr double kStep = 1e-5;
 // The truncation error is h^2 times a third derivative, the rounding error 1e-14 / h.
 constexpr double kTolerance = 1e-7;
 
-struct Case {
+struct GradientCase {
   ModelFamily family;
   bool tied;
   bool stop_at_documents;
   Recompute recompute;
 };
 
-class ModelGradient : public testing::TestWithParam<Case> {
+class ModelGradient : public testing::TestWithParam<GradientCase> {
  protected:
   ModelGradient()
       : model_(tiny_model(GetParam().family, GetParam().tied)),
         parameters_(model_, all_layers(model_), DType::kF64),
-        batch_(tiny_batch(model_, kSamples, kLength, GetParam().stop_at_documents)) {
+        batch_(tiny_batch(model_, kSamples, kTokens, GetParam().stop_at_documents)) {
     randomize(parameters_);
   }
 
@@ -120,7 +120,7 @@ TEST_P(ModelGradient, OfEveryParameterAlongRandomDirectionsMatches) {
 
 TEST_P(ModelGradient, OfTheInputOfABlockMatchesCentralDifferences) {
   Chunk chunk(model_, {1, model_.num_layers() - 1}, options(), parameters_);
-  at::Tensor input = random_tensor({kSamples, kLength, model_.hidden_size}, 9);
+  at::Tensor input = random_tensor({kSamples, kTokens, model_.hidden_size}, 9);
   chunk.forward(0, batch_, input);
   chunk.loss(0);
   const std::vector<double> gradient = values_of(chunk.backward_input(0, {}));
@@ -129,8 +129,8 @@ TEST_P(ModelGradient, OfTheInputOfABlockMatchesCentralDifferences) {
                  "input[" + std::to_string(i) + "]");
 }
 
-std::vector<Case> cases() {
-  std::vector<Case> all;
+std::vector<GradientCase> gradient_cases() {
+  std::vector<GradientCase> all;
   for (const ModelFamily family : {ModelFamily::kGpt2, ModelFamily::kLlama, ModelFamily::kQwen2})
     for (const bool tied : {true, false})
       for (const bool documents : {false, true})
@@ -140,7 +140,7 @@ std::vector<Case> cases() {
   return all;
 }
 
-std::string name_of_case(const testing::TestParamInfo<Case>& info) {
+std::string name_of_gradient(const testing::TestParamInfo<GradientCase>& info) {
   const char* families[] = {"Gpt2", "Llama", "Qwen2"};
   std::string name = families[static_cast<int>(info.param.family)];
   name += info.param.tied ? "Tied" : "Untied";
@@ -149,7 +149,8 @@ std::string name_of_case(const testing::TestParamInfo<Case>& info) {
   return name;
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, ModelGradient, testing::ValuesIn(cases()), name_of_case);
+INSTANTIATE_TEST_SUITE_P(Families, ModelGradient, testing::ValuesIn(gradient_cases()),
+                         name_of_gradient);
 
 }  // namespace
 }  // namespace kente

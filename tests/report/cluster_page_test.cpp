@@ -53,19 +53,19 @@ ClusterProfile cluster_of(int count) {
   return cluster;
 }
 
-const std::string kHostile = "<script>alert('1')</script>&\"\x1b[31m";
+const std::string kHostileName = "<script>alert('1')</script>&\"\x1b[31m";
 
 /// Every name of a cluster is that text.
 ClusterProfile hostile_cluster() {
   ClusterProfile cluster = cluster_of(2);
-  cluster.name = kHostile;
+  cluster.name = kHostileName;
   for (DeviceProfile& device : cluster.devices) {
-    device.kind = device.node = kHostile;
-    device.id = kHostile + device.id;
+    device.kind = device.node = kHostileName;
+    device.id = kHostileName + device.id;
   }
   for (LinkProfile& link : cluster.links) {
-    link.from = kHostile + link.from;
-    link.to = kHostile + link.to;
+    link.from = kHostileName + link.from;
+    link.to = kHostileName + link.to;
   }
   return cluster;
 }
@@ -95,10 +95,10 @@ TEST(ClusterPage, LoadsNothingAndFollowsTheColourScheme) {
 }
 
 TEST(ClusterPage, EscapesHostileNames) {
-  const std::vector<Finding> findings = {{Severity::kNote, kHostile, kHostile}};
+  const std::vector<Finding> findings = {{Severity::kNote, kHostileName, kHostileName}};
   for (const std::string& html :
        {cluster_html(hostile_cluster(), findings),
-        compare_html({kHostile, hostile_cluster()}, {kHostile, hostile_cluster()})}) {
+        compare_html({kHostileName, hostile_cluster()}, {kHostileName, hostile_cluster()})}) {
     EXPECT_THAT(html, Not(HasSubstr("<script>")));
     EXPECT_THAT(html, HasSubstr("&lt;script&gt;"));
     EXPECT_THAT(html, Not(HasSubstr("alert('1')")));
@@ -113,9 +113,9 @@ TEST(ClusterPage, ManyRanksAreShownByKindAndStaySmall) {
 }
 
 TEST(ClusterText, CannotSteerATerminal) {
-  const std::vector<Finding> findings = {{Severity::kNote, kHostile, kHostile}};
+  const std::vector<Finding> findings = {{Severity::kNote, kHostileName, kHostileName}};
   EXPECT_THAT(cluster_text(hostile_cluster(), findings), Not(HasSubstr("\x1b")));
-  EXPECT_THAT(compare_text({kHostile, hostile_cluster()}, {kHostile, hostile_cluster()}),
+  EXPECT_THAT(compare_text({kHostileName, hostile_cluster()}, {kHostileName, hostile_cluster()}),
               Not(HasSubstr("\x1b")));
 }
 

@@ -17,7 +17,7 @@
 namespace kente {
 namespace {
 
-bool is_shard(const std::string& path) { return path.ends_with(".safetensors"); }
+bool holds_tensors(const std::string& path) { return path.ends_with(".safetensors"); }
 
 /// One rank's part of a state: a tensor of its own whose elements are all alike.
 struct RankState {
@@ -85,7 +85,7 @@ TEST_F(SaverTest, StoresTheStateOfItsStepWhateverChangesLater) {
       on_threads(2, [&](Communicator& world) {
         // Nothing is written before both states have changed.
         HookedFileSystem files([&](std::string_view operation, const std::string& path) {
-          while (operation == "append" && is_shard(path) && changed < 2) continue;
+          while (operation == "append" && holds_tensors(path) && changed < 2) continue;
         });
         const auto log = null_log();
         RankState state(world.rank(), static_cast<float>(step));
@@ -147,7 +147,7 @@ TEST_F(SaverTest, WithoutMemoryForACopyTheStateIsNeededUntilItIsWritten) {
     on_threads(2, [&](Communicator& world) {
       std::atomic<bool> written{false};
       HookedFileSystem files([&](std::string_view operation, const std::string& path) {
-        if (operation == "close" && is_shard(path)) written = true;
+        if (operation == "close" && holds_tensors(path)) written = true;
       });
       const auto log = null_log();
       RankState state(world.rank(), static_cast<float>(step));

@@ -10,8 +10,8 @@ namespace kente {
 namespace {
 
 template <typename T>
-KENTE_KERNEL void forward_rows(const T* x, const RealOf<T>* w, const RealOf<T>* b, T* y,
-                               RealOf<T>* stats, int64_t rows, int64_t columns, RealOf<T> eps) {
+KENTE_KERNEL void layer_norm_rows(const T* x, const RealOf<T>* w, const RealOf<T>* b, T* y,
+                                  RealOf<T>* stats, int64_t rows, int64_t columns, RealOf<T> eps) {
   using Real = RealOf<T>;
   for (int64_t row = 0; row < rows; ++row, x += columns, y += columns) {
     Vec<Real> sum = {};
@@ -39,7 +39,7 @@ KENTE_KERNEL void forward_rows(const T* x, const RealOf<T>* w, const RealOf<T>* 
 }
 
 template <typename T>
-struct BackwardArgs {
+struct LayerNormBackward {
   const T* x;
   const RealOf<T>* stats;
   const RealOf<T>* w;
@@ -50,7 +50,8 @@ struct BackwardArgs {
 };
 
 template <typename T>
-KENTE_KERNEL void backward_rows(const BackwardArgs<T>& a, int64_t rows, int64_t columns) {
+KENTE_KERNEL void layer_norm_backward_rows(const LayerNormBackward<T>& a, int64_t rows,
+                                           int64_t columns) {
   using Real = RealOf<T>;
   for (int64_t row = 0; row < rows; ++row) {
     const T* x = a.x + row * columns;
@@ -87,9 +88,9 @@ NormOutput layer_norm(const at::Tensor& x, const at::Tensor& w, const at::Tensor
   NormOutput out{at::empty_like(x), at::empty({x.size(0), 2}, x.options().dtype(real))};
   with_type(x.scalar_type(), [&]<typename T>(T) {
     using Real = RealOf<T>;
-    forward_rows<T>(x.const_data_ptr<T>(), w.const_data_ptr<Real>(), b.const_data_ptr<Real>(),
-                    out.y.mutable_data_ptr<T>(), out.stats.mutable_data_ptr<Real>(), x.size(0),
-                    x.size(1), static_cast<Real>(eps));
+    layer_norm_rows<T>(x.const_data_ptr<T>(), w.const_data_ptr<Real>(), b.const_data_ptr<Real>(),
+                       out.y.mutable_data_ptr<T>(), out.stats.mutable_data_ptr<Real>(), x.size(0),
+                       x.size(1), static_cast<Real>(eps));
   });
   return out;
 }
@@ -99,7 +100,7 @@ void layer_norm_backward(const at::Tensor& x, const at::Tensor& stats, const at:
                          const at::Tensor& grad_w, const at::Tensor& grad_b) {
   with_type(x.scalar_type(), [&]<typename T>(T) {
     using Real = RealOf<T>;
-    backward_rows<T>(
+    layer_norm_backward_rows<T>(
         {.x = x.const_data_ptr<T>(),
          .stats = stats.const_data_ptr<Real>(),
          .w = w.const_data_ptr<Real>(),

@@ -10,8 +10,8 @@ namespace kente {
 namespace {
 
 template <typename T>
-KENTE_KERNEL void forward_rows(const T* x, const RealOf<T>* w, T* y, RealOf<T>* stats, int64_t rows,
-                               int64_t columns, RealOf<T> eps) {
+KENTE_KERNEL void rms_norm_rows(const T* x, const RealOf<T>* w, T* y, RealOf<T>* stats,
+                                int64_t rows, int64_t columns, RealOf<T> eps) {
   using Real = RealOf<T>;
   for (int64_t row = 0; row < rows; ++row, x += columns, y += columns) {
     Vec<Real> squares = {};
@@ -30,7 +30,7 @@ KENTE_KERNEL void forward_rows(const T* x, const RealOf<T>* w, T* y, RealOf<T>* 
 }
 
 template <typename T>
-struct BackwardArgs {
+struct RmsNormBackward {
   const T* x;
   const RealOf<T>* stats;
   const RealOf<T>* w;
@@ -40,7 +40,8 @@ struct BackwardArgs {
 };
 
 template <typename T>
-KENTE_KERNEL void backward_rows(const BackwardArgs<T>& a, int64_t rows, int64_t columns) {
+KENTE_KERNEL void rms_norm_backward_rows(const RmsNormBackward<T>& a, int64_t rows,
+                                         int64_t columns) {
   using Real = RealOf<T>;
   for (int64_t row = 0; row < rows; ++row) {
     const T* x = a.x + row * columns;
@@ -71,9 +72,9 @@ NormOutput rms_norm(const at::Tensor& x, const at::Tensor& w, double eps) {
   NormOutput out{at::empty_like(x), at::empty({x.size(0)}, x.options().dtype(real))};
   with_type(x.scalar_type(), [&]<typename T>(T) {
     using Real = RealOf<T>;
-    forward_rows<T>(x.const_data_ptr<T>(), w.const_data_ptr<Real>(), out.y.mutable_data_ptr<T>(),
-                    out.stats.mutable_data_ptr<Real>(), x.size(0), x.size(1),
-                    static_cast<Real>(eps));
+    rms_norm_rows<T>(x.const_data_ptr<T>(), w.const_data_ptr<Real>(), out.y.mutable_data_ptr<T>(),
+                     out.stats.mutable_data_ptr<Real>(), x.size(0), x.size(1),
+                     static_cast<Real>(eps));
   });
   return out;
 }
@@ -83,7 +84,7 @@ void rms_norm_backward(const at::Tensor& x, const at::Tensor& stats, const at::T
                        const at::Tensor& grad_w) {
   with_type(x.scalar_type(), [&]<typename T>(T) {
     using Real = RealOf<T>;
-    backward_rows<T>(
+    rms_norm_backward_rows<T>(
         {.x = x.const_data_ptr<T>(),
          .stats = stats.const_data_ptr<Real>(),
          .w = w.const_data_ptr<Real>(),

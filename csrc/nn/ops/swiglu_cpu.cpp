@@ -9,7 +9,7 @@ namespace kente {
 namespace {
 
 template <typename T>
-KENTE_KERNEL void forward_rows(const T* gate_up, T* y, int64_t rows, int64_t columns) {
+KENTE_KERNEL void swiglu_rows(const T* gate_up, T* y, int64_t rows, int64_t columns) {
   using Real = RealOf<T>;
   for (int64_t row = 0; row < rows; ++row) {
     const T* gate = gate_up + row * 2 * columns;
@@ -22,7 +22,7 @@ KENTE_KERNEL void forward_rows(const T* gate_up, T* y, int64_t rows, int64_t col
 }
 
 template <typename T>
-KENTE_KERNEL void backward_rows(T* gate_up, const T* dy, int64_t rows, int64_t columns) {
+KENTE_KERNEL void swiglu_backward_rows(T* gate_up, const T* dy, int64_t rows, int64_t columns) {
   using Real = RealOf<T>;
   for (int64_t row = 0; row < rows; ++row) {
     T* gate = gate_up + row * 2 * columns;
@@ -44,14 +44,15 @@ at::Tensor swiglu(const at::Tensor& gate_up) {
   const int64_t columns = gate_up.size(1) / 2;
   at::Tensor y = at::empty({gate_up.size(0), columns}, gate_up.options());
   with_type(gate_up.scalar_type(), [&]<typename T>(T) {
-    forward_rows(gate_up.const_data_ptr<T>(), y.mutable_data_ptr<T>(), y.size(0), columns);
+    swiglu_rows(gate_up.const_data_ptr<T>(), y.mutable_data_ptr<T>(), y.size(0), columns);
   });
   return y;
 }
 
 void swiglu_backward(const at::Tensor& gate_up, const at::Tensor& dy) {
   with_type(gate_up.scalar_type(), [&]<typename T>(T) {
-    backward_rows(gate_up.mutable_data_ptr<T>(), dy.const_data_ptr<T>(), dy.size(0), dy.size(1));
+    swiglu_backward_rows(gate_up.mutable_data_ptr<T>(), dy.const_data_ptr<T>(), dy.size(0),
+                         dy.size(1));
   });
 }
 
