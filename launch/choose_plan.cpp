@@ -9,6 +9,7 @@
 #include "csrc/base/errors.h"
 #include "csrc/base/hash.h"
 #include "csrc/config/parse.h"
+#include "csrc/measure/facts.h"
 #include "csrc/plan/mesh.h"
 #include "csrc/plan/planner.h"
 #include "csrc/train/gather.h"
@@ -146,8 +147,8 @@ class Chooser {
   std::string cache_path() const {
     ClusterProfile shape;
     shape.measured = measured_layers(recipe());
-    const std::string key = to_text(shape) + std::string(name_of(recipe().numerics.compute)) +
-                            std::to_string(world_.size());
+    const std::string key =
+        to_text(shape) + types_of(recipe().numerics) + std::to_string(world_.size());
     const std::filesystem::path runs = std::filesystem::path(request_.run_directory).parent_path();
     return (runs / ".clusters" / (sha256_hex(key).substr(0, 16) + ".textproto")).string();
   }

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "csrc/base/file_system.h"
 #include "csrc/config/cluster.h"
 #include "csrc/config/cluster.pb.h"
@@ -166,11 +168,18 @@ ClusterProfile parse(const std::string& text_of_cluster, const std::string& file
   ClusterProfile out = cluster_value(cluster);
   if (!recipe) return out;
   check_measured(out.measured, *recipe, document);
+  const std::vector<DType> allowed = recipe->numerics.allowed();
+  const auto computes_in = [&](const DeviceProfile& device) {
+    return std::any_of(allowed.begin(), allowed.end(),
+                       [&](DType dtype) { return device.curve(LayerKind::kBlock, dtype); });
+  };
+  std::string names;
+  for (const DType dtype : allowed)
+    names += (names.empty() ? "" : " or ") + std::string(name_of(dtype));
   for (size_t d = 0; d < out.devices.size(); ++d)
-    if (!out.devices[d].curve(LayerKind::kBlock, recipe->numerics.compute))
+    if (!computes_in(out.devices[d]))
       document.fail(element("device", static_cast<int64_t>(d)),
-                    element("device", static_cast<int64_t>(d)) + " has no times in " +
-                        std::string(name_of(recipe->numerics.compute)) +
+                    element("device", static_cast<int64_t>(d)) + " has no times in " + names +
                         ", in which the recipe computes; run kente bench with this recipe");
   return out;
 }

@@ -79,11 +79,15 @@ class PlanValidator {
       document_.fail(path + ".ranks[0]", path + ": rank " + text(rank) + " is used by " +
                                              it->second +
                                              " too; give each stage a rank of its own");
-    const DType compute = dtype_of(stage.compute());
-    if (compute != recipe_.numerics.compute)
+    std::string names;
+    bool known = false;
+    for (const DType allowed : recipe_.numerics.allowed()) {
+      known = known || allowed == dtype_of(stage.compute());
+      names += (names.empty() ? "" : ", ") + Precision_Name(precision_of(allowed));
+    }
+    if (!known)
       document_.fail(path + ".compute", path + ".compute is " + Precision_Name(stage.compute()) +
-                                            "; the recipe allows " +
-                                            Precision_Name(precision_of(recipe_.numerics.compute)));
+                                            "; the recipe allows " + names);
     const std::string weight = path + ".optimizer_weight";
     document_.check_integer(weight, stage.optimizer_weight(), 0, kMaxOptimizerWeight);
     if (stage.optimizer_weight() > 0 && !plan_.shard_optimizer())

@@ -76,10 +76,17 @@ struct LrConfig {
 enum class Reduction { kFast, kExact };
 
 struct NumericsConfig {
-  DType compute = DType::kF32;   // kF32 | kBF16: GEMM inputs and activations
-  DType boundary = DType::kF32;  // what travels between stages
+  DType compute = DType::kF32;   // kF32, kBF16 or kF16: GEMM inputs and activations
+  DType boundary = DType::kF32;  // kF32 or kBF16: what travels between stages
   Reduction reduction = Reduction::kFast;
+  std::vector<DType> substitutes;  // a plan may compute a stage in these instead
 
+  /// compute, then its substitutes.
+  std::vector<DType> allowed() const {
+    std::vector<DType> all = {compute};
+    for (const DType substitute : substitutes) all.push_back(substitute);
+    return all;
+  }
   bool operator==(const NumericsConfig&) const = default;
 };
 

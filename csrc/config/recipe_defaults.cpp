@@ -47,7 +47,8 @@ void fill_training(proto::Recipe& recipe) {
 
   proto::Numerics& numerics = *recipe.mutable_numerics();
   KENTE_DEFAULT(numerics, compute, proto::F32);
-  KENTE_DEFAULT(numerics, boundary, numerics.compute());
+  KENTE_DEFAULT(numerics, boundary,
+                numerics.compute() == proto::F16 ? proto::F32 : numerics.compute());
   KENTE_DEFAULT(numerics, reduction, proto::Numerics::FAST);
 }
 

@@ -103,7 +103,10 @@ Recipe recipe_value(const proto::Recipe& recipe) {
                   .boundary = dtype_of(recipe.numerics().boundary()),
                   .reduction = recipe.numerics().reduction() == proto::Numerics::EXACT
                                    ? Reduction::kExact
-                                   : Reduction::kFast};
+                                   : Reduction::kFast,
+                  .substitutes = {}};
+  for (const int substitute : recipe.numerics().substitute())
+    out.numerics.substitutes.push_back(dtype_of(static_cast<proto::Precision>(substitute)));
   out.validation = {.every_steps = recipe.validation().every_steps(),
                     .samples_per_source = recipe.validation().samples_per_source()};
   const proto::Guards& guards = recipe.guards();
@@ -151,6 +154,8 @@ void put_training(const Recipe& recipe, proto::Recipe& out) {
   numerics.set_boundary(precision_of(recipe.numerics.boundary));
   numerics.set_reduction(recipe.numerics.reduction == Reduction::kExact ? proto::Numerics::EXACT
                                                                         : proto::Numerics::FAST);
+  for (const DType substitute : recipe.numerics.substitutes)
+    numerics.add_substitute(precision_of(substitute));
   out.mutable_validation()->set_every_steps(recipe.validation.every_steps);
   out.mutable_validation()->set_samples_per_source(recipe.validation.samples_per_source);
 }
@@ -195,10 +200,12 @@ proto::Model_ModelType type_of(ModelFamily family) {
 }
 
 DType dtype_of(proto::Precision precision) {
+  if (precision == proto::F16) return DType::kF16;
   return precision == proto::BF16 ? DType::kBF16 : DType::kF32;
 }
 
 proto::Precision precision_of(DType dtype) {
+  if (dtype == DType::kF16) return proto::F16;
   KENTE_CHECK(dtype == DType::kF32 || dtype == DType::kBF16, std::string(name_of(dtype)));
   return dtype == DType::kBF16 ? proto::BF16 : proto::F32;
 }

@@ -237,6 +237,27 @@ class RecipeValidator {
                                     "; reduction EXACT allows only numerics.compute, " +
                                     Precision_Name(numerics.compute()) +
                                     ": else bits depend on the plan");
+    if (numerics.boundary() == proto::F16)
+      fail("numerics.boundary",
+           "numerics.boundary is F16; gradients travel unscaled, and small ones would vanish: take "
+           "F32 or BF16");
+    if (numerics.reduction() == proto::Numerics::EXACT && numerics.compute() == proto::F16)
+      fail("numerics.compute",
+           "numerics.compute is F16; reduction EXACT allows F32 and BF16: with scaled gradients "
+           "bits depend on the plan");
+    std::set<int> known = {numerics.compute()};
+    for (int i = 0; i < numerics.substitute_size(); ++i) {
+      const std::string path = element("numerics.substitute", i);
+      const std::string name = Precision_Name(numerics.substitute(i));
+      if (numerics.reduction() == proto::Numerics::EXACT)
+        document_.fail(path, path + " is " + name +
+                                 "; reduction EXACT allows no substitutes: else bits depend on "
+                                 "the plan");
+      if (!known.insert(numerics.substitute(i)).second)
+        document_.fail(path, path + " is " + name +
+                                 ", which is numerics.compute or another substitute already; "
+                                 "remove it");
+    }
   }
 
   void check_validation() const {

@@ -96,6 +96,7 @@ class Bench {
  private:
   void preflight();
   DeviceProfile measure_device();
+  void measure_layers_of(DeviceProfile& device);
   void measure_power(DeviceProfile& device, const std::function<void()>& work);
   std::vector<DeviceProfile> gather_devices(const DeviceProfile& own);
   std::vector<LinkProfile> measure_all_links();
@@ -152,39 +153,49 @@ void Bench::measure_power(DeviceProfile& device, const std::function<void()>& wo
   device.idle_watts = watts(idle);
 }
 
-DeviceProfile Bench::measure_device() {
-  const ImitatedRank imitated = device_of(options_, world_.rank());
-  const DType compute = options_.recipe.numerics.compute;
-  DeviceProfile device;
-  device.id = id_of(world_.rank());
-  device.kind = facts_[rank()].kind;
-  device.node = facts_[rank()].host.name;
-  device.memory_bytes = memory_of(facts_, rank(), imitated);
-  device.machine_digest = machine_digest(facts_, rank(), options_.recipe);
-  say("layers");
-  measure_power(device, [&] {
-    LayerMeasurement layers =
-        measure_layers({.recipe = options_.recipe,
+/// In every type that the recipe allows, one after the other.
+void Bench::measure_layers_of(DeviceProfile& device) {
+  const std::vector<DType> dtypes = options_.recipe.numerics.allowed();
+  double late = 0;
+  for (const DType dtype : dtypes) {
+    Recipe recipe = options_.recipe;
+    recipe.numerics.compute = dtype;
+    const LayerMeasurement layers =
+        measure_layers({.recipe = recipe,
                         .memory_bytes = device.memory_bytes,
-                        .device = imitated,
+                        .device = device_of(options_, world_.rank()),
                         .imitation_seed = options_.imitation ? options_.imitation->seed : 1,
                         .most_blocks = effort_.most_blocks,
                         .most_tokens = effort_.most_tokens,
                         .fewest_rounds = effort_.fewest_rounds,
-                        .seconds = effort_.layer_seconds,
+                        .seconds = effort_.layer_seconds / static_cast<double>(dtypes.size()),
                         .timeout_seconds = options_.timeout_seconds},
                        world_);
-    device.curves = std::move(layers.curves);
-    device.optimizer_seconds_per_parameter = layers.optimizer_seconds_per_parameter;
-    if (layers.late > kLateShare)
-      log_.warn(
-          fmt::format("computing took {:.0f} % longer than the imitated device would: it is "
-                      "faster than this machine",
-                      100 * layers.late));
-  });
+    device.curves.insert(device.curves.end(), layers.curves.begin(), layers.curves.end());
+    if (dtype == options_.recipe.numerics.compute)
+      device.optimizer_seconds_per_parameter = layers.optimizer_seconds_per_parameter;
+    late = std::max(late, layers.late);
+  }
+  if (late > kLateShare)
+    log_.warn(
+        fmt::format("computing took {:.0f} % longer than the imitated device would: it is "
+                    "faster than this machine",
+                    100 * late));
+}
+
+DeviceProfile Bench::measure_device() {
+  DeviceProfile device;
+  device.id = id_of(world_.rank());
+  device.kind = facts_[rank()].kind;
+  device.node = facts_[rank()].host.name;
+  device.memory_bytes = memory_of(facts_, rank(), device_of(options_, world_.rank()));
+  device.machine_digest = machine_digest(facts_, rank(), options_.recipe);
+  say("layers");
+  measure_power(device, [&] { measure_layers_of(device); });
   say("ceilings");
   std::vector<DType> dtypes = {DType::kF32};
-  if (compute != DType::kF32) dtypes.push_back(compute);
+  for (const DType dtype : options_.recipe.numerics.allowed())
+    if (dtype != DType::kF32) dtypes.push_back(dtype);
   for (const DType dtype : dtypes) {
     world_.barrier(deadline());
     device.ceilings.push_back(

@@ -114,6 +114,12 @@ int64_t ranks_on_node(const std::vector<RankFacts>& ranks, size_t rank) {
   });
 }
 
+std::string types_of(const NumericsConfig& numerics) {
+  std::string names;
+  for (const DType dtype : numerics.allowed()) names += name_of(dtype);
+  return names;
+}
+
 std::string machine_digest(const std::vector<RankFacts>& ranks, size_t rank, const Recipe& recipe) {
   // A one-device profile without times: measured layers as text.
   ClusterProfile layers;
@@ -131,7 +137,7 @@ std::string machine_digest(const std::vector<RankFacts>& ranks, size_t rank, con
                               facts.limits,
                               ranks_on_node(ranks, rank),
                               to_text(layers),
-                              std::string(name_of(recipe.numerics.compute))};
+                              types_of(recipe.numerics)};
   return sha256_hex(key.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 

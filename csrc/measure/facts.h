@@ -33,6 +33,9 @@ RankFacts parse_facts(std::string_view text);
 /// Ranks on the node of a rank.
 int64_t ranks_on_node(const std::vector<RankFacts>& ranks, size_t rank);
 
+/// "f32", or "f32bf16" where a plan may choose: what layers are measured in.
+std::string types_of(const NumericsConfig& numerics);
+
 /// Equal digests: what was measured on a rank for a recipe's layers still holds. Over host,
 /// processor, cores, memory, limits, build, layers, dtype, neighbours on the node and imitation.
 std::string machine_digest(const std::vector<RankFacts>& ranks, size_t rank, const Recipe& recipe);

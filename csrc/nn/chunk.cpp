@@ -206,6 +206,8 @@ at::Tensor Chunk::evaluate_logits(const MicroBatch& batch, const at::Tensor& inp
   return logits.view({batch.samples, batch.length, state_->context.model.vocab_size});
 }
 
+void Chunk::scale_gradients(double scale) { state_->context.gradient_scale = scale; }
+
 void Chunk::on_progress(std::function<void()> progress) {
   state_->context.progress = std::move(progress);
 }

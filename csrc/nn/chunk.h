@@ -58,6 +58,10 @@ class Chunk {
   /// [samples, length, V] f32
   at::Tensor evaluate_logits(const MicroBatch& batch, const at::Tensor& input);
 
+  /// From the next loss() on the gradients that start here are times scale. What comes in as
+  /// output_grad is, then, and what goes out and is added to the sink, too: the caller's affair.
+  void scale_gradients(double scale);
+
   /// Called between layer operations; for Communicator::progress.
   void on_progress(std::function<void()> progress);
   /// Called once after every layer of every pass, the loss and evaluations included.

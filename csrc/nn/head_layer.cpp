@@ -61,10 +61,10 @@ void HeadLayer::forward(const at::Tensor& x, Saved& saved) {
 }
 
 LossSums HeadLayer::loss(const MicroBatch& batch, Saved& saved) const {
-  const std::vector<double> nats =
-      cross_entropy(saved.logits, targets_of(batch), context_.options.loss_seed);
-  saved.grad_logits =
-      weight_.scalar_type() == at::kBFloat16 ? round_to_bf16_in_place(saved.logits) : saved.logits;
+  const std::vector<double> nats = cross_entropy(
+      saved.logits, targets_of(batch), context_.options.loss_seed * context_.gradient_scale);
+  const at::ScalarType type = weight_.scalar_type();
+  saved.grad_logits = is_half(type) ? round_in_place(saved.logits, type) : saved.logits;
   context_.tick();
   return sum_by_grain(batch, nats, context_.options.grain_samples);
 }

@@ -25,7 +25,7 @@
 //   embedding, after forward:      0
 //   embedding, after backward_input: e D
 //   head, after forward and loss:  2 e D + 4 V + s: input, norm; logits in f32
-//   head, after backward_input:    e D + 4 V: norm; dlogits, if bf16 in half of their memory
+//   head, after backward_input:    e D + 4 V: norm; dlogits, if in 2 bytes in half of their memory
 //
 // Per micro-batch also 4 D for the gradient of each norm's weight, and of its bias. A block's
 // output is the next layer's input and counted there, its output gradient likewise. The head is
@@ -36,6 +36,8 @@
 // max_position_embeddings head_dim.
 //
 // Largest transients besides what is kept, per token of a micro-batch:
+//
+// (bf16 stands for f16 too.)
 //
 //   block, forward:         e D, the output; bf16: also 4 max(U, W, D), an f32 product
 //   block, backward_input:  e max(F, 2 D); 3 e D per token of one attention segment;
@@ -54,7 +56,8 @@ struct LayerContext {
   ModelConfig model;
   ChunkOptions options;
   const Parameters* parameters = nullptr;
-  RopeTable rope;  // empty for gpt2
+  double gradient_scale = 1;  // see Chunk::scale_gradients
+  RopeTable rope;             // empty for gpt2
   std::function<void()> progress;
 
   bool gpt2() const { return model.family == ModelFamily::kGpt2; }

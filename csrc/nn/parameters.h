@@ -15,8 +15,8 @@ namespace kente {
 /// Allocated once. One thread.
 class Parameters {
  public:
-  /// Holds those groups of the layout that a layer in layers uses. compute is kF32, kBF16 or
-  /// (tests) kF64; master is f32, and f64 when compute is kF64.
+  /// Holds those groups of the layout that a layer in layers uses. compute is kF32, kBF16, kF16
+  /// or (tests) kF64; master is f32, and f64 when compute is kF64.
   Parameters(const ModelConfig& model, const std::vector<int>& layers, DType compute);
 
   /// Fills master and compute copy. A pure function of (model, seed): every plan gets the same

@@ -142,6 +142,17 @@ CostModel::CostModel(const Recipe& recipe, const ClusterProfile& cluster, int st
       ranks_(cluster),
       layout_(model_layout(recipe.model)) {
   const int devices = static_cast<int>(cluster.devices.size());
+  for (int device = 0; device < devices; ++device) {
+    double most = -1;
+    for (const DType dtype : recipe.numerics.allowed()) {
+      if (!cluster.devices[static_cast<size_t>(device)].curve(LayerKind::kBlock, dtype)) continue;
+      const double speed = alone_grains_per_second(device, dtype);
+      if (most < 0) computes_.push_back(dtype);
+      if (speed > most) computes_.back() = dtype;
+      most = std::max(most, speed);
+    }
+    KENTE_CHECK(most >= 0, cluster.devices[static_cast<size_t>(device)].id);
+  }
   for (int a = 0; a < devices; ++a)
     for (int b = 0; b < devices; ++b) {
       std::vector<LinkProfile>& pair = links_.emplace_back();
@@ -164,8 +175,10 @@ double CostModel::layer_seconds(int device, int layer, DType compute, ActionKind
                                 int64_t grains, Recompute recompute) const {
   const LayerKind kind = layer_kind(layer, recipe_.model.num_layers());
   const LayerCurve* curve = cluster_.devices.at(static_cast<size_t>(device)).curve(kind, compute);
-  KENTE_CHECK(curve != nullptr, "device " + std::to_string(device) + " was not measured in " +
-                                    std::string(name_of(compute)));
+  if (!curve)
+    throw UsageError("device " + cluster_.devices[static_cast<size_t>(device)].id +
+                     " was not measured in " + std::string(name_of(compute)) +
+                     ", in which the plan has it compute; run kente bench with this recipe");
   double seconds = interpolate(*curve, pass, grains);
   if (pass == ActionKind::kBackwardInput && recompute == Recompute::kFull &&
       kind == LayerKind::kBlock)
@@ -221,7 +234,10 @@ double CostModel::optimizer_seconds(int device, int64_t parameters) const {
 }
 
 double CostModel::alone_grains_per_second(int device) const {
-  const DType compute = recipe_.numerics.compute;
+  return alone_grains_per_second(device, compute_of(device));
+}
+
+double CostModel::alone_grains_per_second(int device, DType compute) const {
   const LayerCurve* blocks =
       cluster_.devices.at(static_cast<size_t>(device)).curve(LayerKind::kBlock, compute);
   double best = 0;

@@ -56,6 +56,11 @@ class CostModel {
   /// The model's parameter groups, as model_layout lists them.
   const std::vector<ParamGroup>& layout() const { return layout_; }
 
+  /// In which of the types that the recipe allows a device trains the whole model fastest; the
+  /// recipe's own where two are alike. Plans compute in it.
+  DType compute_of(int device) const { return computes_.at(static_cast<size_t>(device)); }
+  DType compute_of_rank(int rank) const { return compute_of(ranks_.device_of(rank)); }
+
   /// One layer for one micro-batch; grains between two measured sizes are interpolated, beyond the
   /// last the line through the last two goes on. pass: kForward, kLoss, kBackwardInput or
   /// kBackwardWeight; recompute adds a block's forward to its backward_input.
@@ -82,7 +87,8 @@ class CostModel {
   int64_t gradient_bytes() const;
   /// Optimizer's part of a step for so many parameters.
   double optimizer_seconds(int device, int64_t parameters) const;
-  /// Grains a second of a device that trains the whole model alone, at its best micro-batch size.
+  /// Grains a second of a device that trains the whole model alone, at its best micro-batch size,
+  /// in compute_of(device).
   double alone_grains_per_second(int device) const;
 
   /// For simulate(): every action's seconds and messages. plan and mesh must outlive them.
@@ -90,12 +96,14 @@ class CostModel {
 
  private:
   const LinkProfile& link(int from, int to) const;
+  double alone_grains_per_second(int device, DType compute) const;
 
   const Recipe& recipe_;
   const ClusterProfile& cluster_;
   int state_copies_;
   RankTable ranks_;
   std::vector<ParamGroup> layout_;
+  std::vector<DType> computes_;                  // by device
   std::vector<std::vector<LinkProfile>> links_;  // by device pair; [same node]
 };
 

@@ -36,8 +36,8 @@ std::vector<PipelineRanks> one_by_one(const std::vector<PipelineRanks>& groups) 
 
 }  // namespace
 
-Plan plan_of(const Trial& trial, const Recipe& recipe) {
-  const int head = recipe.model.num_layers() - 1;
+Plan plan_of(const Trial& trial, const CostModel& model) {
+  const int head = model.recipe().model.num_layers() - 1;
   Plan plan;
   plan.schedule = trial.schedule;
   for (const TrialMember& member : trial.members)
@@ -51,7 +51,7 @@ Plan plan_of(const Trial& trial, const Recipe& recipe) {
         if (s + 1 == ranks.size()) last = head;
         replica.stages.push_back({.ranks = {ranks[s]},
                                   .layers = {{.first = next, .last = last}},
-                                  .compute = recipe.numerics.compute,
+                                  .compute = model.compute_of_rank(ranks[s]),
                                   .recompute = member.option->run.recompute[s]});
         next = last + 1;
       }

@@ -31,7 +31,7 @@ struct Trial {
   double value = 0;  // the objective
 };
 
-Plan plan_of(const Trial& trial, const Recipe& recipe);
+Plan plan_of(const Trial& trial, const CostModel& model);
 
 /// Finds shares and ways to run them for given layouts.
 class LayoutScorer {

@@ -77,7 +77,7 @@ std::vector<int64_t> PipelineCatalogue::micro_batch_sizes(const std::vector<int>
   for (const int rank : ranks) {
     const auto device = static_cast<size_t>(model_.ranks().device_of(rank));
     const LayerCurve* curve =
-        model_.cluster().devices[device].curve(LayerKind::kBlock, model_.recipe().numerics.compute);
+        model_.cluster().devices[device].curve(LayerKind::kBlock, model_.compute_of_rank(rank));
     for (const LayerSeconds& at : curve->at) measured.push_back(at.grains);
   }
   const int64_t most = std::min(share, *std::max_element(measured.begin(), measured.end()));

@@ -43,14 +43,14 @@ struct PipelineRunner::Probe {
   Mesh mesh;
   std::vector<ActionList> schedule;
 
-  Probe(const Recipe& recipe, const PipelineSpec& spec, ScheduleKind kind) {
+  Probe(const CostModel& model, const PipelineSpec& spec, ScheduleKind kind) {
     plan.schedule = kind;
     mesh.num_ranks = static_cast<int>(spec.ranks.size());
     ReplicaPlan& replica = plan.replicas.emplace_back();
     replica.share = spec.share;
     replica.grains_per_micro_batch = spec.grains_per_micro_batch;
     MeshReplica& chunks = mesh.replicas.emplace_back();
-    const int head = recipe.model.num_layers() - 1;
+    const int head = model.recipe().model.num_layers() - 1;
     int block = 1;
     for (size_t i = 0; i < spec.ranks.size(); ++i) {
       const int rank = static_cast<int>(i);
@@ -58,7 +58,7 @@ struct PipelineRunner::Probe {
       block += spec.blocks[i];
       replica.stages.push_back({.ranks = {rank},
                                 .layers = {layers},
-                                .compute = recipe.numerics.compute,
+                                .compute = model.compute_of_rank(spec.ranks[i]),
                                 .recompute = Recompute::kNone});
       chunks.chunks.push_back({.layers = layers, .rank = rank, .stage = rank});
     }
@@ -94,7 +94,7 @@ const PipelineRunner::Passes& PipelineRunner::passes(int device, int64_t grains)
   if (!fresh) return passes;
   const int head = model_.recipe().model.num_layers() - 1;
   const int layers[] = {0, 1, head};
-  const DType compute = model_.recipe().numerics.compute;
+  const DType compute = model_.compute_of(device);
   for (size_t i = 0; i < 3; ++i) {
     const auto seconds = [&](ActionKind pass) {
       return model_.layer_seconds(device, layers[i], compute, pass, grains);
@@ -118,7 +118,7 @@ std::vector<int64_t> PipelineRunner::bytes_of(const Probe& probe) const {
 
 PipelineRun PipelineRunner::simulate_all(const PipelineSpec& spec, ScheduleKind kind) {
   ++runs_;
-  Probe probe(model_.recipe(), spec, kind);
+  Probe probe(model_, spec, kind);
   const size_t stages = spec.ranks.size();
   PipelineRun run;
   run.recompute.assign(stages, Recompute::kNone);
@@ -219,9 +219,11 @@ const PipelineRunner::BytesByBlocks& PipelineRunner::few_bytes_by_blocks(const P
                                                                          ScheduleKind schedule,
                                                                          Recompute recompute) {
   const size_t stages = spec.ranks.size();
-  const auto [entry, fresh] =
-      bytes_.try_emplace({static_cast<int64_t>(stages), spec.share, spec.grains_per_micro_batch,
-                          static_cast<int64_t>(schedule), static_cast<int64_t>(recompute)});
+  std::vector<int64_t> key = {spec.share, spec.grains_per_micro_batch,
+                              static_cast<int64_t>(schedule), static_cast<int64_t>(recompute)};
+  for (const int rank : spec.ranks)
+    key.push_back(static_cast<int64_t>(model_.compute_of_rank(rank)));
+  const auto [entry, fresh] = bytes_.try_emplace(std::move(key));
   BytesByBlocks& bytes = entry->second;
   if (!fresh) return bytes;
   const int blocks = static_cast<int>(model_.recipe().model.num_hidden_layers);
@@ -229,7 +231,7 @@ const PipelineRunner::BytesByBlocks& PipelineRunner::few_bytes_by_blocks(const P
   const auto with_blocks = [&](int n) {
     // Every stage with n blocks at once: what one needs does not depend on what others hold.
     tried.blocks.assign(stages, n);
-    Probe probe(model_.recipe(), tried, schedule);
+    Probe probe(model_, tried, schedule);
     for (size_t i = 0; i < stages; ++i) probe.set_recompute(i, recompute);
     return bytes_of(probe);
   };

@@ -64,7 +64,8 @@ class PipelineRunner {
   const Passes& passes(int device, int64_t grains);
   PipelineRun simulate_all(const PipelineSpec& spec, ScheduleKind schedule);
   std::vector<int64_t> bytes_of(const Probe& probe) const;
-  /// Predicted bytes if every stage held n blocks: by n, then stage. Devices do not matter.
+  /// Predicted bytes if every stage held n blocks: by n, then stage. Of devices only the
+  /// types matter in which they compute.
   using BytesByBlocks = std::vector<std::vector<int64_t>>;
   BytesByBlocks bytes_by_blocks(const PipelineSpec& spec, ScheduleKind schedule,
                                 Recompute recompute);

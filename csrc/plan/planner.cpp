@@ -44,7 +44,7 @@ std::vector<Candidate> candidates(const CostModel& model, const std::vector<Tria
   std::vector<Candidate> found;
   for (const Trial& trial : trials) {
     Candidate candidate;
-    candidate.plan = plan_of(trial, model.recipe());
+    candidate.plan = plan_of(trial, model);
     candidate.cost = predict(model, candidate.plan, Timeline::kLeftOut);
     candidate.value = value_of(candidate.cost, objective);
     candidate.plan.prediction = prediction_of(candidate.cost);

@@ -33,9 +33,23 @@ GradReducer::GradReducer(const Recipe& recipe, const Mesh& mesh, const Parameter
   if (reduction_ == Reduction::kExact) scratch_ = at::zeros({largest}, at::kFloat);
 }
 
-void GradReducer::begin_step() {
+void GradReducer::begin_step(double scale) {
+  KENTE_CHECK(scale == 1 || reduction_ == Reduction::kFast, "scaled gradients under EXACT");
   for (const int group : parameters_.groups()) sums_[at_index(group)].zero_();
   poison_ = 0;
+  scale_ = scale;
+  own_finite_ = true;
+  unscaled_.assign(sums_.size(), false);
+}
+
+void GradReducer::unscale(int group) {
+  if (scale_ == 1 || unscaled_[at_index(group)]) return;
+  unscaled_[at_index(group)] = true;
+  at::Tensor& sum = sums_[at_index(group)];
+  FixedNorm norm;
+  add_squares(sum.data_ptr<float>(), sum.numel(), norm);
+  own_finite_ = own_finite_ && norm.poison == 0;
+  sum.mul_(1 / scale_);
 }
 
 at::Tensor GradReducer::open(int group) {
@@ -54,6 +68,7 @@ void GradReducer::reduce(int bucket) {
   Communicator* comm = comms_.of(bucket);
   if (!comm) return;
   for (const int group : mesh_.buckets[at_index(bucket)].groups) {
+    unscale(group);
     at::Tensor& sum = sums_[at_index(group)];
     const DType dtype = reduction_ == Reduction::kExact ? DType::kI64 : DType::kF32;
     works_.push_back(comm->all_reduce(
@@ -64,6 +79,7 @@ void GradReducer::reduce(int bucket) {
 FixedNorm GradReducer::finish(const Deadline& deadline) {
   for (auto& work : works_) work->wait(deadline);
   works_.clear();
+  for (const int group : parameters_.groups()) unscale(group);  // those that no other rank holds
   FixedNorm norm;
   for (const Bucket& bucket : mesh_.buckets) {
     if (bucket.holders.front() != rank_) continue;

@@ -26,8 +26,9 @@ class GradReducer : public GradSink {
   GradReducer(const Recipe& recipe, const Mesh& mesh, const Parameters& parameters,
               const BucketComms& comms, int rank);
 
-  /// Forgets the last step's sums.
-  void begin_step();
+  /// Forgets the last step's sums. scale: what layers will add is so many times too large, a power
+  /// of two; it is taken out before ranks add up what they have.
+  void begin_step(double scale = 1);
   at::Tensor open(int group) override;
   void close(int group) override;
 
@@ -38,10 +39,16 @@ class GradReducer : public GradSink {
   /// squares together.
   FixedNorm finish(const Deadline& deadline);
 
+  /// Whether what this rank itself added was finite, as far as finish() and reduce() have seen it.
+  /// Looked at only where scale is not 1.
+  bool own_finite() const { return own_finite_; }
+
   /// The step's summed gradient of a group [size] f32, after finish(); valid until the next call.
   at::Tensor gradient(int group);
 
  private:
+  void unscale(int group);
+
   const Parameters& parameters_;
   const Mesh& mesh_;
   Reduction reduction_;
@@ -52,6 +59,9 @@ class GradReducer : public GradSink {
   at::Tensor scratch_;            // f32 [largest group]; EXACT only
   std::vector<std::unique_ptr<Work>> works_;
   int64_t poison_ = 0;
+  double scale_ = 1;
+  bool own_finite_ = true;
+  std::vector<bool> unscaled_;  // by group
 };
 
 }  // namespace kente

@@ -1,8 +1,10 @@
 #include "csrc/train/pipe_runner.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/isfinite.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "csrc/base/clock.h"
 #include "csrc/base/errors.h"
@@ -51,6 +53,8 @@ at::Tensor take(std::map<std::pair<int, int>, at::Tensor>& from, std::pair<int, 
   return node.empty() ? at::Tensor() : node.mapped();
 }
 
+bool all_finite(const at::Tensor& values) { return at::isfinite(values).all().item<bool>(); }
+
 }  // namespace
 
 double padded_tokens(const Recipe& recipe) {
@@ -85,6 +89,12 @@ PipeRunner::PipeRunner(const Recipe& recipe, const Mesh& mesh, const Plan& plan,
     });
     chunks_.emplace(index, std::move(chunk));
   }
+}
+
+void PipeRunner::scale_gradients(double scale) {
+  scale_ = scale;
+  incoming_finite_ = outgoing_finite_ = true;
+  for (const auto& [index, chunk] : chunks_) chunk->scale_gradients(scale);
 }
 
 DType PipeRunner::compute_of(int chunk) const {
@@ -210,7 +220,9 @@ void PipeRunner::forward(const Action& action) {
 
 void PipeRunner::loss(const Action& action, const Hooks& hooks) {
   if (mode_ == Mode::kTrain) {
-    hooks.loss(action.micro_batch, chunk(action.chunk).loss(action.micro_batch));
+    const LossSums sums = chunk(action.chunk).loss(action.micro_batch);
+    for (const double nats : sums.nats) incoming_finite_ = incoming_finite_ && std::isfinite(nats);
+    hooks.loss(action.micro_batch, sums);
   } else {
     hooks.loss(
         action.micro_batch,
@@ -249,7 +261,13 @@ at::Tensor PipeRunner::finish_receive(const Action& action) {
   // A rank with several chunks has the micro-batch from its first one, and may still be sending it.
   if (activation && action.chunk == chunks_.begin()->first)
     batch(action.micro_batch) = std::move(node.mapped().batch);
-  return node.mapped().tensor.to(scalar_type(compute_of(action.chunk)));
+  at::Tensor tensor = std::move(node.mapped().tensor);
+  if (!activation && scale_ != 1) {
+    tensor = tensor.to(at::kFloat);
+    incoming_finite_ = incoming_finite_ && all_finite(tensor);
+    tensor.mul_(scale_);
+  }
+  return tensor.to(scalar_type(compute_of(action.chunk)));
 }
 
 void PipeRunner::finish(Send& send, const Deadline& deadline) {
@@ -268,7 +286,13 @@ void PipeRunner::start_send(const Action& action, const at::Tensor& tensor) {
     sends_.erase(sends_.begin());
   }
   Send send;
-  send.tensor = tensor.to(scalar_type(recipe_.numerics.boundary));
+  at::Tensor unscaled = tensor;
+  if (!activation && scale_ != 1) {
+    unscaled = tensor.to(at::kFloat);
+    outgoing_finite_ = outgoing_finite_ && all_finite(unscaled);
+    unscaled.mul_(1 / scale_);
+  }
+  send.tensor = unscaled.to(scalar_type(recipe_.numerics.boundary));
   if (activation) {
     auto& fields = batch(action.micro_batch).fields;
     send.fields = world_.isend(

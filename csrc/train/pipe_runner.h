@@ -53,6 +53,14 @@ class PipeRunner {
   void run_forward(const ActionList& actions, const std::vector<int64_t>& sizes,
                    std::vector<MicroBatch> batches, const Hooks& hooks);
 
+  /// From now on gradients inside this rank's chunks are scale times as large, a power of two; what
+  /// travels to and from neighbours is not. See csrc/train/gradient_scales.h.
+  void scale_gradients(double scale);
+  /// Since then, looked at only where scale is not 1: what came in, the loss included, was finite,
+  /// and what went out.
+  bool incoming_finite() const { return incoming_finite_; }
+  bool outgoing_finite() const { return outgoing_finite_; }
+
   /// Computes at the pace of an imitated device; null: as fast as it can. Must outlive the runner.
   void set_pacer(Pacer* pacer) { pacer_ = pacer; }
   /// Told every action as it begins; null: nobody watches. Must outlive the runner.
@@ -111,6 +119,9 @@ class PipeRunner {
   std::map<std::pair<int, int>, Receive> receives_;    // (tag, peer) -> posted ahead
   size_t next_receive_ = 0;                            // index into the actions
   std::vector<Send> sends_;
+
+  double scale_ = 1;
+  bool incoming_finite_ = true, outgoing_finite_ = true;
 
   PhaseClock clock_;
   Pacer* pacer_ = nullptr;

@@ -21,7 +21,8 @@ Step::Step(const Recipe& recipe, const Plan& plan, const Mesh& mesh, Communicato
       schedule_(make_schedule(mesh, plan.schedule)),
       comms_(mesh, world),
       reducer_(recipe, mesh, parameters, comms_, world.rank()),
-      runner_(recipe, mesh, plan, world, parameters, timeout_seconds) {
+      runner_(recipe, mesh, plan, world, parameters, timeout_seconds),
+      scales_(plan, mesh) {
   const int replica = mesh.replica_of(world.rank());
   if (replica >= 0)
     for (const MeshMicroBatch& m : mesh.replicas[static_cast<size_t>(replica)].micro_batches)
@@ -33,9 +34,7 @@ StepReport Step::run(int64_t step, std::vector<MicroBatch> batches,
   const int64_t begin = now_ns();
   StepReport report{.step = step};
   Vote vote;
-  runner_.clock().begin_step();
-  reducer_.begin_step();
-  runner_.clock().add_optimizer(now_ns() - begin);
+  bool again = false;
   PipeRunner::Hooks hooks;
   hooks.sink = &reducer_;
   hooks.reduce = [&](int bucket) { reducer_.reduce(bucket); };
@@ -50,16 +49,48 @@ StepReport Step::run(int64_t step, std::vector<MicroBatch> batches,
     }
     for (const int64_t tokens : sums.tokens) vote.tokens += tokens;
   };
-  hooks.step = [&] { return apply(step, says ? says() : RankSays(), vote, report); };
+  hooks.step = [&] {
+    const Deadline deadline = Deadline::after_seconds(timeout_seconds_);
+    const FixedNorm mine = reducer_.finish(deadline);
+    again = overflowed(deadline);
+    return again ? now_ns() : apply(says ? says() : RankSays(), mine, vote, report);
+  };
   hooks.gather = [&](int bucket) { gather(bucket); };
-  runner_.run(schedule_[static_cast<size_t>(world_.rank())], sizes_, std::move(batches), hooks);
+  runner_.clock().begin_step();
+  do {
+    const int64_t zeroing = now_ns();
+    vote = {};
+    const double scale = scales_.of(world_.rank());
+    runner_.scale_gradients(scale);
+    reducer_.begin_step(scale);
+    runner_.clock().add_optimizer(now_ns() - zeroing);
+    runner_.run(schedule_[static_cast<size_t>(world_.rank())], sizes_,
+                scales_.any() ? batches : std::move(batches), hooks);
+    report.repeats += again ? 1 : 0;
+  } while (again);
+  if (report.applied) scales_.applied();
   report.seconds = seconds_since(begin);
   return report;
 }
 
-int64_t Step::apply(int64_t step, const RankSays& says, Vote& vote, StepReport& report) {
+bool Step::overflowed(const Deadline& deadline) {
+  if (!scales_.any()) return false;
+  std::vector<int64_t> by_rank(static_cast<size_t>(world_.size()));
+  if (scales_.of(world_.rank()) != 1 && runner_.incoming_finite() &&
+      !(runner_.outgoing_finite() && reducer_.own_finite()))
+    by_rank[static_cast<size_t>(world_.rank())] = 1;
+  world_
+      .all_reduce({.data = by_rank.data(),
+                   .count = static_cast<int64_t>(by_rank.size()),
+                   .dtype = DType::kI64},
+                  ReduceOp::kSum)
+      ->wait(deadline);
+  return scales_.halve(by_rank);
+}
+
+int64_t Step::apply(const RankSays& says, const FixedNorm& mine, Vote& vote, StepReport& report) {
   const Deadline deadline = Deadline::after_seconds(timeout_seconds_);
-  const FixedNorm mine = reducer_.finish(deadline);
+  const int64_t step = report.step;
   vote.poison += mine.poison;
   vote.norm_high = mine.high;
   vote.norm_low = mine.low;

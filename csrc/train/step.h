@@ -11,6 +11,7 @@
 #include "csrc/plan/schedule.h"
 #include "csrc/train/bucket_comms.h"
 #include "csrc/train/grad_reducer.h"
+#include "csrc/train/gradient_scales.h"
 #include "csrc/train/optimizer.h"
 #include "csrc/train/pipe_runner.h"
 
@@ -35,7 +36,8 @@ struct StepReport {
   double grad_norm = 0;  // global, before clipping
   double lr = 0;
   double seconds = 0;
-  RankSays any = {};  // what some rank said
+  RankSays any = {};    // what some rank said
+  int64_t repeats = 0;  // how often it was run again because gradients in f16 overflowed
   /// False: a gradient or loss was not finite, or beyond what EXACT holds; nothing was changed,
   /// loss and grad_norm are NaN.
   bool applied = true;
@@ -60,6 +62,8 @@ class Step {
                                  std::vector<MicroBatch> batches);
 
   PipeRunner& runner() { return runner_; }
+  GradientScales& gradient_scales() { return scales_; }
+  const GradientScales& gradient_scales() const { return scales_; }
 
  private:
   /// What all ranks add up before the optimizer may move; integers, so order cannot matter.
@@ -68,8 +72,11 @@ class Step {
     int64_t snapshot_busy = 0, snapshots_cost = 0, snapshots_failed = 0, saving = 0, copying = 0;
     int64_t replan = 0;
   };
-  /// Returns when the waiting for other ranks ended.
-  int64_t apply(int64_t step, const RankSays& says, Vote& vote, StepReport& report);
+  /// Whether some stage's gradients overflowed and the step is to be run again with smaller ones. A
+  /// collective where a stage computes in f16.
+  bool overflowed(const Deadline& deadline);
+  /// mine: this rank's part of the norm. Returns when the waiting for other ranks ended.
+  int64_t apply(const RankSays& says, const FixedNorm& mine, Vote& vote, StepReport& report);
   /// Hands the bucket's updated master weights from the rank that updated each part to all holders.
   void gather(int bucket);
 
@@ -84,6 +91,7 @@ class Step {
   BucketComms comms_;
   GradReducer reducer_;
   PipeRunner runner_;
+  GradientScales scales_;
 };
 
 }  // namespace kente

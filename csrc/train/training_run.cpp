@@ -86,6 +86,7 @@ void TrainingRun::start_or_resume() {
     identity_.run_id = restored->run_id;
     // Checkpoints older than the guards have no state of theirs.
     safeguards_.resume(restored->moment.state["guard"]);
+    step_.gradient_scales().resume(restored->moment.state["gradient_scales"]);
   } else {
     identity_.run_id = shared_token(world_, deadline());
     parameters_.init(recipe_.seed);
@@ -119,7 +120,8 @@ double TrainingRun::find_ceiling(const Environment& now) {
   world_.all_reduce({.data = &known, .count = 1, .dtype = DType::kF64}, ReduceOp::kSum)
       ->wait(deadline());
   if (known > 0) return known;
-  return measure_ceiling(world_, recipe_.numerics.compute, options_.ceiling_seconds, deadline());
+  return measure_ceiling(world_, compute_dtype(options_.plan, mesh_, world_.rank()),
+                         options_.ceiling_seconds, deadline());
 }
 
 /// The next data is that of this step.
@@ -197,6 +199,10 @@ std::optional<TrainResult> TrainingRun::run() {
     std::optional<WatchedSteps> watched;
     if (watch_) watched = watch_->step(report.seconds, step_.runner().clock());
     record(report, watched);
+    if (report.repeats > 0)
+      tell("gradient-scale", step,
+           fmt::format("gradients in f16 overflowed: run {} times again, each with half the scale",
+                       report.repeats));
     if (options_.touch_weights) options_.touch_weights(step, parameters_);
     if (options_.after_step) options_.after_step(report);
     const bool save = stopped || is_stored(step);
@@ -258,9 +264,12 @@ void TrainingRun::validate(int64_t step) {
 }
 
 Moment TrainingRun::moment(int64_t step) const {
-  return {.step = step,
-          .samples = safeguards_.data_step(step) * recipe_.samples_per_step(),
-          .state = {{"guard", safeguards_.state()}}};
+  Moment moment = {.step = step,
+                   .samples = safeguards_.data_step(step) * recipe_.samples_per_step(),
+                   .state = {{"guard", safeguards_.state()}}};
+  if (step_.gradient_scales().any())
+    moment.state["gradient_scales"] = step_.gradient_scales().state();
+  return moment;
 }
 
 void TrainingRun::checkpoint(int64_t step, bool last) {

@@ -51,8 +51,10 @@ TEST(PlanParse, OneReplicaTakesAllGrains) {
 
 TEST(PlanParse, TextOfAPlanParsesToTheSamePlan) {
   Recipe fast = plan_recipe();
-  fast.numerics = {
-      .compute = DType::kBF16, .boundary = DType::kBF16, .reduction = Reduction::kFast};
+  fast.numerics = {.compute = DType::kBF16,
+                   .boundary = DType::kBF16,
+                   .reduction = Reduction::kFast,
+                   .substitutes = {DType::kF32}};
   Plan plan = plan_from_borders({{0, 1, 4, 6}, {0, 6}}, {9, 7});
   plan.schedule = ScheduleKind::kGPipe;
   for (ReplicaPlan& replica : plan.replicas)
@@ -63,12 +65,26 @@ TEST(PlanParse, TextOfAPlanParsesToTheSamePlan) {
   plan.replicas[0].stages[2].layers = {{.first = 5, .last = 5}};
   plan.replicas[1].stages.push_back({.ranks = {9}, .layers = {}, .compute = DType::kBF16});
   plan.replicas[1].stages[0].recompute = Recompute::kFull;
+  plan.replicas[1].stages[0].compute = DType::kF32;
   plan.shard_optimizer = true;
   plan.replicas[0].stages[1].optimizer_weight = 3;
   plan.replicas[1].stages[0].optimizer_weight = kMaxOptimizerWeight;
   plan.prediction = Prediction{
       .step_seconds = 0.1, .bubble = 0.25, .peak_bytes = {1, 2, 3, 4}, .bottleneck = "rank 2"};
   EXPECT_EQ(parse_plan(to_text(plan), "p", fast), plan) << to_text(plan);
+}
+
+TEST(PlanParse, ATypeThatTheRecipeDoesNotAllowIsRefusedWithThoseThatItDoes) {
+  Recipe recipe = plan_recipe();
+  recipe.numerics.compute = recipe.numerics.boundary = DType::kBF16;
+  const std::string text =
+      "version: 1 replica { stage { ranks: 0 compute: F32 "
+      "layers { first: 0 last: 5 } } }";
+  EXPECT_THAT(error_of([&] { parse_plan(text, "p", recipe); }),
+              HasSubstr("compute is F32; the recipe allows BF16"));
+  recipe.numerics.reduction = Reduction::kFast;
+  recipe.numerics.substitutes = {DType::kF32};
+  EXPECT_EQ(parse_plan(text, "p", recipe).replicas[0].stages[0].compute, DType::kF32);
 }
 
 TEST(PlanParse, EveryLayerStandsOnceInAReplica) {

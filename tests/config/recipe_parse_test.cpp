@@ -61,6 +61,16 @@ TEST(RecipeParse, BoundaryFollowsComputeUnlessWritten) {
   EXPECT_EQ(parse_recipe(both, "r").numerics.boundary, DType::kF32);
 }
 
+TEST(RecipeParse, SubstitutesArePartOfTheTrainingAndWrittenOnlyWhereThereAreSome) {
+  Recipe recipe = small_recipe(ModelFamily::kGpt2);
+  recipe.numerics.reduction = Reduction::kFast;
+  const std::string without = recipe_sha256(recipe);
+  EXPECT_THAT(to_text(recipe), testing::Not(HasSubstr("substitute")));
+  recipe.numerics.substitutes = {DType::kBF16};
+  EXPECT_EQ(parse_recipe(to_text(recipe), "r").numerics, recipe.numerics);
+  EXPECT_NE(recipe_sha256(recipe), without);
+}
+
 TEST(RecipeParse, TextOfAResolvedRecipeParsesToTheSameRecipe) {
   for (const ModelFamily family : {ModelFamily::kGpt2, ModelFamily::kLlama, ModelFamily::kQwen2}) {
     for (const LrSchedule kind :

@@ -159,6 +159,36 @@ TEST(RecipeValidate, ExactAllowsNoBoundaryOfAnotherType) {
   expect_recipe_refused(text, {"FAST", "EXACT", ":18:26", {"numerics.boundary is F32", "BF16"}});
 }
 
+TEST(RecipeValidate, SubstitutesAreOtherTypesAndNoneUnderExact) {
+  const std::string text = kGpt2Recipe + "numerics { reduction: FAST substitute: BF16 }\n";
+  EXPECT_THAT(parse_recipe(text, "r").numerics.allowed(),
+              testing::ElementsAre(DType::kF32, DType::kBF16));
+  expect_recipe_refused(text, {"FAST", "EXACT", ":18:29", {"numerics.substitute[0]", "EXACT"}});
+  expect_recipe_refused(text, {"substitute: BF16", "substitute: F32", ":18:28", {"is F32"}});
+  expect_recipe_refused(text, {"substitute: BF16",
+                               "substitute: BF16 substitute: BF16",
+                               ":18:45",
+                               {"numerics.substitute[1] is BF16"}});
+}
+
+TEST(RecipeValidate, F16TravelsInF32AndIsNotForExact) {
+  const std::string text = kGpt2Recipe + "numerics { compute: F16 }\n";
+  EXPECT_EQ(parse_recipe(text, "r").numerics.compute, DType::kF16);
+  EXPECT_EQ(parse_recipe(text, "r").numerics.boundary, DType::kF32);
+  expect_recipe_refused(text, {"compute: F16",
+                               "boundary: F16",
+                               ":18:12",
+                               {"numerics.boundary is F16", "take F32 or BF16"}});
+  expect_recipe_refused(text, {"compute: F16",
+                               "compute: F16 boundary: F16 reduction: EXACT",
+                               ":18:25",
+                               {"boundary is F16"}});
+  expect_recipe_refused(text, {"compute: F16",
+                               "compute: BF16 substitute: F16 reduction: EXACT",
+                               ":18:26",
+                               {"reduction EXACT allows no substitutes"}});
+}
+
 TEST(RecipeValidate, ValidationNeedsSamples) {
   const std::string text = kGpt2Recipe + "validation { every_steps: 5 }\n";
   EXPECT_EQ(parse_recipe(text, "r").validation.samples_per_source, 64);

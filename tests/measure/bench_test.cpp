@@ -123,6 +123,7 @@ TEST(MeasureCluster, EveryRankGetsTheSameValidProfileThatStillHolds) {
   BenchOptions options;
   options.recipe = recipe();
   options.recipe.global_batch_tokens = options.recipe.sequence_length;
+  options.recipe.numerics.substitutes = {DType::kBF16};
   options.out_directory = out.path();
   options.build_id = "b";
   options.mpi_version = "threads";
@@ -151,6 +152,10 @@ TEST(MeasureCluster, EveryRankGetsTheSameValidProfileThatStillHolds) {
   EXPECT_EQ(cluster.devices[1].memory_bytes, 1'234'567'890);
   for (const DeviceProfile& device : cluster.devices) {
     EXPECT_GT(device.ceilings.at(0).flops_per_second, 0);
+    EXPECT_EQ(device.ceilings.at(1).compute, DType::kBF16);
+    for (const LayerKind kind : {LayerKind::kEmbedding, LayerKind::kBlock, LayerKind::kHead})
+      for (const DType dtype : {DType::kF32, DType::kBF16})
+        EXPECT_TRUE(device.curve(kind, dtype)) << name_of(dtype);
     EXPECT_GT(device.copy_bytes_per_second, 0);
     EXPECT_GT(device.storage_bytes_per_second, 0);
     EXPECT_GT(device.storage_sync_seconds, 0);

@@ -191,6 +191,9 @@ TEST(MachineDigest, ChangesWithWhatTheTimesDependOn) {
   other.numerics.compute = DType::kBF16;
   EXPECT_NE(digest(good_ranks(), other), good);
   other = recipe;
+  other.numerics.substitutes = {DType::kBF16};
+  EXPECT_NE(digest(good_ranks(), other), good);
+  other = recipe;
   other.steps = 9999;
   EXPECT_EQ(digest(good_ranks(), other), good) << "the layers are the same";
 }

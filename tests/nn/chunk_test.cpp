@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <map>
 #include <numeric>
 #include <string>
 
@@ -22,6 +23,11 @@ struct Result {
   LossSums loss;
   std::map<int, at::Tensor> gradients;
 };
+
+at::ScalarType scalar_type_of(DType dtype) {
+  if (dtype == DType::kF16) return at::kHalf;
+  return dtype == DType::kBF16 ? at::kBFloat16 : at::kFloat;
+}
 
 struct Case {
   ModelFamily family;
@@ -120,8 +126,7 @@ TEST_P(ChunkOf, ActivationsAtBordersAreInTheComputeDtype) {
   const MicroBatch batch = tiny_batch(model_, 2, kLength, true);
   const Result result = run({0, 2, 4}, batch, options());
   EXPECT_EQ(result.border.sizes(), (std::vector<int64_t>{2, kLength, model_.hidden_size}));
-  EXPECT_EQ(result.border.scalar_type(),
-            GetParam().compute == DType::kBF16 ? at::kBFloat16 : at::kFloat);
+  EXPECT_EQ(result.border.scalar_type(), scalar_type_of(GetParam().compute));
 }
 
 TEST_P(ChunkOf, MicroBatchesUnderWayDoNotDisturbEachOther) {
@@ -174,7 +179,10 @@ TEST_P(ChunkOf, ABatchOfGrainsGivesTheirSumUpToRounding) {
     for (const auto& [group, gradient] : alone.gradients)
       sum[group] = sum[group].defined() ? sum[group].add(gradient) : gradient;
   }
-  const double tolerance = GetParam().compute == DType::kBF16 ? 1e-2 : 1e-5;
+  // As many bits as the type has.
+  const std::map<DType, double> tolerances = {
+      {DType::kF32, 1e-5}, {DType::kF16, 2e-3}, {DType::kBF16, 1e-2}};
+  const double tolerance = tolerances.at(GetParam().compute);
   for (const auto& [group, gradient] : together.gradients) {
     if (gradient.numel() == 0) continue;
     EXPECT_LE(relative_difference(gradient, sum.at(group)), tolerance) << group;
@@ -186,7 +194,7 @@ TEST_P(ChunkOf, KeepsWhatTheMemoryFormulaSays) {
   const int64_t tokens = samples * kLength;
   const MicroBatch batch = tiny_batch(model_, samples, kLength, true);
   const bool gpt2 = model_.family == ModelFamily::kGpt2;
-  const int64_t e = GetParam().compute == DType::kBF16 ? 2 : 4;
+  const int64_t e = size_of(GetParam().compute);
   const int64_t d = model_.hidden_size;
   const int64_t f = model_.intermediate_size;
   const int64_t h = model_.num_attention_heads;
@@ -201,7 +209,7 @@ TEST_P(ChunkOf, KeepsWhatTheMemoryFormulaSays) {
     randomize(parameters);
     Chunk block(model_, {1, 1}, with, parameters);
     const at::Tensor x =
-        random_tensor({samples, kLength, d}, 1).to(e == 2 ? at::kBFloat16 : at::kFloat);
+        random_tensor({samples, kLength, d}, 1).to(scalar_type_of(GetParam().compute));
     const at::Tensor y = block.forward(0, batch, x);
     EXPECT_EQ(block.saved_bytes(), recompute == Recompute::kFull
                                        ? tokens * e * d
@@ -213,7 +221,7 @@ TEST_P(ChunkOf, KeepsWhatTheMemoryFormulaSays) {
   randomize(parameters);
   Chunk chunk(model_, {head(), head()}, options(), parameters);
   chunk.forward(0, batch,
-                random_tensor({samples, kLength, d}, 1).to(e == 2 ? at::kBFloat16 : at::kFloat));
+                random_tensor({samples, kLength, d}, 1).to(scalar_type_of(GetParam().compute)));
   EXPECT_EQ(chunk.saved_bytes(), tokens * (e * 2 * d + 4 * model_.vocab_size + s));
   chunk.loss(0);
   chunk.backward_input(0, {});
@@ -223,14 +231,15 @@ TEST_P(ChunkOf, KeepsWhatTheMemoryFormulaSays) {
 std::vector<Case> cases() {
   std::vector<Case> all;
   for (const ModelFamily family : {ModelFamily::kGpt2, ModelFamily::kLlama, ModelFamily::kQwen2})
-    for (const DType compute : {DType::kF32, DType::kBF16}) all.push_back({family, compute});
+    for (const DType compute : {DType::kF32, DType::kBF16, DType::kF16})
+      all.push_back({family, compute});
   return all;
 }
 
 std::string name_of_case(const testing::TestParamInfo<Case>& info) {
   const char* families[] = {"Gpt2", "Llama", "Qwen2"};
   return std::string(families[static_cast<int>(info.param.family)]) +
-         (info.param.compute == DType::kF32 ? "F32" : "Bf16");
+         std::string(name_of(info.param.compute));
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, ChunkOf, testing::ValuesIn(cases()), name_of_case);

@@ -23,8 +23,11 @@ namespace {
 constexpr int64_t kRows = 5;
 constexpr int64_t kWidth = 21;  // two double vectors and a rest, one float vector and a rest
 
-/// f32 keeps 24 bits, bf16 8; a few rounding errors each.
-double tolerance(at::ScalarType type) { return type == at::kFloat ? 3e-6 : 2e-2; }
+/// f32 keeps 24 bits, f16 11, bf16 8; a few rounding errors each.
+double tolerance(at::ScalarType type) {
+  if (type == at::kHalf) return 2.5e-3;
+  return type == at::kFloat ? 3e-6 : 2e-2;
+}
 
 /// Rounded to type and back, so that both precisions start from the same numbers.
 at::Tensor as(const at::Tensor& x, at::ScalarType type) { return x.to(type).contiguous(); }
@@ -158,9 +161,9 @@ TEST_P(LowPrecision, AttentionAgreesWithDouble) {
   expect_close(qkv, qkv_want, "dqkv");
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, LowPrecision, testing::Values(at::kFloat, at::kBFloat16),
+INSTANTIATE_TEST_SUITE_P(Types, LowPrecision, testing::Values(at::kFloat, at::kBFloat16, at::kHalf),
                          [](const testing::TestParamInfo<at::ScalarType>& info) {
-                           return info.param == at::kFloat ? "F32" : "Bf16";
+                           return c10::toString(info.param);
                          });
 
 TEST(LayerNorm, BackwardMatchesCentralDifferences) {
@@ -330,11 +333,13 @@ TEST(CrossEntropy, ANonFiniteLogitMakesANonFiniteLoss) {
 }
 
 TEST(CrossEntropy, RoundsItsGradientInPlaceLikeACopyWould) {
-  const at::Tensor values = as(random_tensor({7, 1111}, 1), at::kFloat);
-  const at::Tensor want = values.to(at::kBFloat16);
-  const at::Tensor got = round_to_bf16_in_place(values);
-  EXPECT_EQ(got.const_data_ptr(), values.const_data_ptr());
-  EXPECT_TRUE(same_bits(got, want));
+  for (const at::ScalarType type : {at::kBFloat16, at::kHalf}) {
+    const at::Tensor values = as(random_tensor({7, 1111}, 1), at::kFloat);
+    const at::Tensor want = values.to(type);
+    const at::Tensor got = round_in_place(values, type);
+    EXPECT_EQ(got.const_data_ptr(), values.const_data_ptr());
+    EXPECT_TRUE(same_bits(got, want)) << c10::toString(type);
+  }
 }
 
 }  // namespace

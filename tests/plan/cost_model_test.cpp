@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "csrc/base/errors.h"
 #include "csrc/config/model_layout.h"
 #include "tests/support/made_up_cluster.h"
 #include "tests/support/small_recipes.h"
@@ -33,6 +34,41 @@ TEST(CostModel, InterpolatesBetweenMeasuredSizesAndGoesOnBeyond) {
   EXPECT_DOUBLE_EQ(block(3), 0.010);  // half way between 2 and 4
   EXPECT_DOUBLE_EQ(block(4), 0.0125);
   EXPECT_DOUBLE_EQ(block(6), 0.0175);
+}
+
+TEST(CostModel, DevicesComputeInTheFasterOfTheTypesThatTheRecipeAllows) {
+  Recipe r = recipe();
+  ClusterProfile cluster = made_up_cluster(r, {.speeds = {1, 1, 1}});
+  Recipe halves = r;
+  halves.numerics.compute = DType::kBF16;
+  const ClusterProfile in_bf16 = made_up_cluster(halves, {.speeds = {2, 0.5, 1}});
+  for (const size_t device : {0, 1})
+    for (const LayerCurve& curve : in_bf16.devices[device].curves)
+      cluster.devices[device].curves.push_back(curve);
+  const auto types = [&] {
+    const CostModel model(r, cluster);
+    return std::vector<DType>{model.compute_of(0), model.compute_of(1), model.compute_of(2)};
+  };
+  EXPECT_THAT(types(), testing::ElementsAre(kF32, kF32, kF32)) << "no substitutes";
+  r.numerics.substitutes = {DType::kBF16};
+  EXPECT_THAT(types(), testing::ElementsAre(DType::kBF16, kF32, kF32));
+  const CostModel model(r, cluster);
+  EXPECT_NEAR(model.alone_grains_per_second(0) / model.alone_grains_per_second(1), 2, 0.2);
+}
+
+TEST(Predict, ATypeInWhichADeviceWasNotMeasuredIsNamed) {
+  Recipe r = recipe();
+  r.numerics.substitutes = {DType::kBF16};
+  const ClusterProfile cluster = made_up_cluster(r, {.speeds = {1}});
+  const CostModel model(r, cluster);
+  Plan plan = plan_from_borders({{0, 6}}, {16});
+  plan.replicas[0].stages[0].compute = DType::kBF16;
+  try {
+    predict(model, plan);
+    FAIL() << "not refused";
+  } catch (const UsageError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("device d0 was not measured in bf16"));
+  }
 }
 
 TEST(CostModel, RecomputeAddsAForwardToTheBlocksBackwardOnly) {

@@ -8,6 +8,7 @@
 #include "csrc/base/errors.h"
 #include "csrc/config/parse.h"
 #include "csrc/plan/nothing_fits.h"
+#include "csrc/plan/pipeline_run.h"
 #include "tests/support/brute_force_plans.h"
 #include "tests/support/random_clusters.h"
 #include "tests/support/small_recipes.h"
@@ -73,6 +74,47 @@ TEST(Planner, GivesTheFastDeviceTwiceTheWork) {
   for (int rank = 0; rank < 3; ++rank)
     together += model.alone_grains_per_second(model.ranks().device_of(rank));
   EXPECT_GE(8 / together / winner.value, 0.9);
+}
+
+/// What three_devices() is, the slow ones twice as fast in bf16.
+PlanningCase two_types() {
+  PlanningCase made = three_devices();
+  made.recipe.numerics.substitutes = {DType::kBF16};
+  DeviceProfile& slow = made.cluster.devices[1];
+  for (LayerCurve curve : made_up_device("half", 1, 1).curves) {
+    curve.compute = DType::kBF16;
+    slow.curves.push_back(curve);
+  }
+  return made;
+}
+
+TEST(Planner, EveryDeviceComputesInItsFasterType) {
+  const PlanningCase made = two_types();
+  const CostModel model(made.recipe, made.cluster);
+  const Candidate winner = make_plan(model, {}).finalists.front();
+  int stages = 0;
+  for (const ReplicaPlan& replica : winner.plan.replicas)
+    for (const StagePlan& stage : replica.stages) {
+      EXPECT_EQ(stage.compute, stage.ranks.front() == 0 ? DType::kF32 : DType::kBF16);
+      ++stages;
+    }
+  EXPECT_EQ(stages, 3) << "all are worth using";
+  EXPECT_EQ(parse_plan(to_text(winner.plan), "p", made.recipe), winner.plan);
+  EXPECT_LE(winner.value, brute_force(model, 1).seconds * (1 + 1e-9));
+}
+
+TEST(PipelineRunner, AStageNeedsTheMemoryOfItsOwnType) {
+  const PlanningCase made = two_types();
+  const CostModel model(made.recipe, made.cluster);
+  PipelineRunner runner(model, 1e-9);  // nothing fits: what lacks is what is needed
+  const auto first_stage = [&](const std::vector<int>& ranks) {
+    const PipelineSpec spec = {
+        .ranks = ranks, .blocks = {}, .share = 8, .grains_per_micro_batch = 1};
+    return runner.stage_tables(spec, ScheduleKind::k1F1B, PipelineRunner::Fill::kLacking)[0][2];
+  };
+  const double in_f32 = first_stage({0, 1});
+  EXPECT_GT(in_f32, first_stage({1, 0})) << "rank 1 computes in bf16";
+  EXPECT_EQ(in_f32, first_stage({0, 2}));
 }
 
 TEST(Planner, LeavesOutADeviceThatOnlyHurts) {

@@ -73,7 +73,7 @@ class Filler {
       stages.resize(stage);
       stages.push_back({.ranks = {ranks[stage]},
                         .layers = {{.first = first, .last = last}},
-                        .compute = model_.recipe().numerics.compute,
+                        .compute = model_.compute_of_rank(ranks[stage]),
                         .recompute = Recompute::kNone});
       cut(pipeline, stage + 1, last + 1, visit);
     }
@@ -84,8 +84,8 @@ class Filler {
     int64_t most = 1;
     for (const int rank : pipelines_[pipeline]) {
       const auto device = static_cast<size_t>(model_.ranks().device_of(rank));
-      const LayerCurve* curve = model_.cluster().devices[device].curve(
-          LayerKind::kBlock, model_.recipe().numerics.compute);
+      const LayerCurve* curve =
+          model_.cluster().devices[device].curve(LayerKind::kBlock, model_.compute_of_rank(rank));
       most = std::max(most, curve->at.back().grains);
     }
     return most;

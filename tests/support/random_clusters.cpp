@@ -137,8 +137,10 @@ PlanningCase large_case(int64_t devices, int64_t blocks, int64_t grains) {
   recipe.model.num_key_value_heads = 8;
   recipe.model.max_position_embeddings = 8192;
   recipe.model.tie_word_embeddings = false;
-  recipe.numerics = {
-      .compute = DType::kBF16, .boundary = DType::kBF16, .reduction = Reduction::kFast};
+  recipe.numerics = {.compute = DType::kBF16,
+                     .boundary = DType::kBF16,
+                     .reduction = Reduction::kFast,
+                     .substitutes = {}};
   recipe.sequence_length = 8192;
   recipe.global_batch_tokens = grains * recipe.sequence_length;
   made.cluster.name = std::to_string(devices) + " devices of 8 kinds";

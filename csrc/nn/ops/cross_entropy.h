@@ -20,8 +20,8 @@ struct CrossEntropyTargets {
 std::vector<double> cross_entropy(const at::Tensor& logits, const CrossEntropyTargets& targets,
                                   std::optional<double> grad_scale);
 
-/// Rounds [rows, V] f32, contiguous, to bf16 in the first half of its own memory; returns that as
-/// [rows, V].
-at::Tensor round_to_bf16_in_place(const at::Tensor& values);
+/// Rounds [rows, V] f32, contiguous, to bf16 or f16 in the first half of its own memory; returns
+/// that as [rows, V].
+at::Tensor round_in_place(const at::Tensor& values, at::ScalarType type);
 
 }  // namespace kente

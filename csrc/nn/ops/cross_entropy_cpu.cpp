@@ -47,10 +47,26 @@ KENTE_KERNEL void scale_row(Real* row, int64_t columns, Real factor) {
   }
 }
 
-KENTE_KERNEL void round_values(const float* from, c10::BFloat16* to, int64_t count) {
+template <typename T>
+KENTE_KERNEL void round_values(const float* from, T* to, int64_t count) {
   for (int64_t i = 0; i < count; i += kLanes<float>) {
     const int64_t n = std::min(kLanes<float>, count - i);
     store(to + i, load(from + i, n), n);
+  }
+}
+
+/// What is written lies below what is still to be read. Through copies: two types share this
+/// memory.
+template <typename T>
+void round_bytes_in_place(char* bytes, int64_t count) {
+  constexpr int64_t kChunk = 1024;
+  float chunk[kChunk];
+  T rounded[kChunk];
+  for (int64_t i = 0; i < count; i += kChunk) {
+    const auto n = static_cast<size_t>(std::min(kChunk, count - i));
+    std::memcpy(chunk, bytes + i * 4, n * 4);
+    round_values<T>(chunk, rounded, static_cast<int64_t>(n));
+    std::memcpy(bytes + i * 2, rounded, n * 2);
   }
 }
 
@@ -85,21 +101,15 @@ std::vector<double> cross_entropy(const at::Tensor& logits, const CrossEntropyTa
   return nats;
 }
 
-at::Tensor round_to_bf16_in_place(const at::Tensor& values) {
-  constexpr int64_t kChunk = 1024;
-  float chunk[kChunk];
-  c10::BFloat16 rounded[kChunk];
+at::Tensor round_in_place(const at::Tensor& values, at::ScalarType type) {
   auto* bytes = static_cast<char*>(values.mutable_data_ptr());
   const int64_t count = values.numel();
-  // What is written lies below what is still to be read. Through copies: two types share this
-  // memory.
-  for (int64_t i = 0; i < count; i += kChunk) {
-    const auto n = static_cast<size_t>(std::min(kChunk, count - i));
-    std::memcpy(chunk, bytes + i * 4, n * 4);
-    round_values(chunk, rounded, static_cast<int64_t>(n));
-    std::memcpy(bytes + i * 2, rounded, n * 2);
+  if (type == at::kHalf) {
+    round_bytes_in_place<c10::Half>(bytes, count);
+  } else {
+    round_bytes_in_place<c10::BFloat16>(bytes, count);
   }
-  return values.view(-1).view(at::kBFloat16).narrow(0, 0, count).view(values.sizes());
+  return values.view(-1).view(type).narrow(0, 0, count).view(values.sizes());
 }
 
 }  // namespace kente

@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 #include <c10/util/BFloat16.h>
+#include <c10/util/Half.h>
 
 #include <string>
 #include <type_traits>
@@ -14,7 +15,13 @@ namespace kente {
 template <typename T>
 using RealOf = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
-/// Calls f with a value of the C++ type of a tensor's elements: float, double or c10::BFloat16.
+/// The types that take two bytes: computed with in float.
+template <typename T>
+inline constexpr bool kIsHalf = std::is_same_v<T, c10::BFloat16> || std::is_same_v<T, c10::Half>;
+inline bool is_half(at::ScalarType type) { return type == at::kBFloat16 || type == at::kHalf; }
+
+/// Calls f with a value of the C++ type of a tensor's elements: float, double, c10::BFloat16 or
+/// c10::Half.
 template <typename F>
 void with_type(at::ScalarType type, F&& f) {
   switch (type) {
@@ -24,14 +31,14 @@ void with_type(at::ScalarType type, F&& f) {
       return f(double{});
     case at::kBFloat16:
       return f(c10::BFloat16{});
+    case at::kHalf:
+      return f(c10::Half{});
     default:
       throw InternalError(std::string("no kernel for dtype ") + c10::toString(type));
   }
 }
 
-/// float for bf16, else the same: what sums, statistics and logits are kept in.
-inline at::ScalarType real_type(at::ScalarType type) {
-  return type == at::kBFloat16 ? at::kFloat : type;
-}
+/// float for bf16 and f16, else the same: what sums, statistics and logits are kept in.
+inline at::ScalarType real_type(at::ScalarType type) { return is_half(type) ? at::kFloat : type; }
 
 }  // namespace kente

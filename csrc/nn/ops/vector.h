@@ -1,6 +1,7 @@
 #pragma once
 
 #include <c10/util/BFloat16.h>
+#include <c10/util/Half.h>
 
 #include <algorithm>
 #include <cmath>
@@ -37,17 +38,59 @@ using U32x16 = uint32_t __attribute__((vector_size(64)));
 using I32x16 = int32_t __attribute__((vector_size(64)));
 using U16x16 = uint16_t __attribute__((vector_size(32)));
 
+KENTE_INLINE Vec<float> bf16_to_f32(const U16x16& half) {
+  return reinterpret_cast<Vec<float>>(__builtin_convertvector(half, U32x16) << 16);
+}
+
+/// To nearest, ties to even.
+KENTE_INLINE U16x16 f32_to_bf16(const Vec<float>& v) {
+  const U32x16 bits = reinterpret_cast<U32x16>(v);
+  const U32x16 rounded = (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;
+  const U32x16 quiet = (bits >> 16) | 0x40u;
+  const auto is_nan = (bits & 0x7FFFFFFFu) > 0x7F800000u;
+  return __builtin_convertvector(is_nan ? quiet : rounded, U16x16);
+}
+
+/// The exponent moved by 112; of a subnormal the leading one that it lacks is added and taken away.
+KENTE_INLINE Vec<float> f16_to_f32(const U16x16& half) {
+  const U32x16 bits = __builtin_convertvector(half, U32x16);
+  const U32x16 magnitude = bits & 0x7FFFu;
+  const U32x16 normal = (magnitude << 13) + (112u << 23);
+  const Vec<float> small = reinterpret_cast<Vec<float>>(normal + (1u << 23)) - 0x1p-14f;
+  const U32x16 finite = magnitude < 0x400u ? reinterpret_cast<U32x16>(small) : normal;
+  const U32x16 special = (magnitude << 13) | 0x7F800000u;  // infinite, or no number
+  const U32x16 value = magnitude >= 0x7C00u ? special : finite;
+  return reinterpret_cast<Vec<float>>(value | ((bits & 0x8000u) << 16));
+}
+
+/// To nearest, ties to even; beyond 65,504 and a half step infinite. Normal values: rounded at bit
+/// 13, the exponent moved by 112. Smaller ones: added to 0.5, whose last bit is f16's smallest
+/// value, so that the addition rounds.
+KENTE_INLINE U16x16 f32_to_f16(const Vec<float>& v) {
+  constexpr float kRoundsAtSmallest = 0.5f;
+  const U32x16 bits = reinterpret_cast<U32x16>(v);
+  const U32x16 magnitude = bits & 0x7FFFFFFFu;
+  const Vec<float> shifted = reinterpret_cast<Vec<float>>(magnitude) + kRoundsAtSmallest;
+  const U32x16 small = reinterpret_cast<U32x16>(shifted) - 0x3F000000u;
+  const U32x16 normal = (magnitude - (112u << 23) + 0xFFFu + ((magnitude >> 13) & 1u)) >> 13;
+  const U32x16 finite = magnitude < 0x38800000u ? small : normal;  // 2^-14
+  const U32x16 special = magnitude > 0x7F800000u ? U32x16{} + 0x7E00u : U32x16{} + 0x7C00u;
+  const U32x16 value = magnitude >= 0x47800000u ? special : finite;  // 2^16
+  return __builtin_convertvector(value | ((bits >> 16) & 0x8000u), U16x16);
+}
+
 /// count <= kLanes elements as reals; lanes beyond count are 0.
 template <typename T>
 KENTE_INLINE Vec<RealOf<T>> load(const T* from, int64_t count) {
-  if constexpr (std::is_same_v<T, c10::BFloat16>) {
+  if constexpr (kIsHalf<T>) {
     U16x16 half = {};
     if (count >= kLanes<T>) {
       std::memcpy(&half, from, sizeof(half));
     } else {
       std::memcpy(&half, from, static_cast<size_t>(count) * sizeof(T));
     }
-    return reinterpret_cast<Vec<float>>(__builtin_convertvector(half, U32x16) << 16);
+    if constexpr (std::is_same_v<T, c10::Half>) return f16_to_f32(half);
+    return bf16_to_f32(half);
   } else {
     Vec<T> v = {};
     if (count >= kLanes<T>) {
@@ -59,15 +102,16 @@ KENTE_INLINE Vec<RealOf<T>> load(const T* from, int64_t count) {
   }
 }
 
-/// Stores the first count <= kLanes lanes; bf16 rounds to nearest, ties to even.
+/// Stores the first count <= kLanes lanes; bf16 and f16 round to nearest, ties to even.
 template <typename T>
 KENTE_INLINE void store(T* to, Vec<RealOf<T>> v, int64_t count) {
-  if constexpr (std::is_same_v<T, c10::BFloat16>) {
-    const U32x16 bits = reinterpret_cast<U32x16>(v);
-    const U32x16 rounded = (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;
-    const U32x16 quiet = (bits >> 16) | 0x40u;
-    const auto is_nan = (bits & 0x7FFFFFFFu) > 0x7F800000u;
-    const U16x16 half = __builtin_convertvector(is_nan ? quiet : rounded, U16x16);
+  if constexpr (kIsHalf<T>) {
+    U16x16 half;
+    if constexpr (std::is_same_v<T, c10::Half>) {
+      half = f32_to_f16(v);
+    } else {
+      half = f32_to_bf16(v);
+    }
     std::memcpy(to, &half, static_cast<size_t>(std::min(count, kLanes<T>)) * sizeof(T));
   } else if (count >= kLanes<T>) {
     std::memcpy(to, &v, sizeof(v));
