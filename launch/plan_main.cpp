@@ -28,6 +28,7 @@ const std::map<std::string, ScheduleKind> kSchedules = {{"1f1b", ScheduleKind::k
 template <class T>
 std::vector<std::string> words_of(const std::map<std::string, T>& meanings) {
   std::vector<std::string> words;
+  words.reserve(meanings.size());
   for (const auto& [word, meaning] : meanings) words.push_back(word);
   return words;
 }

@@ -56,18 +56,23 @@ StepReport Step::run(int64_t step, std::vector<MicroBatch> batches,
     return again ? now_ns() : apply(says ? says() : RankSays(), mine, vote, report);
   };
   hooks.gather = [&](int bucket) { gather(bucket); };
-  runner_.clock().begin_step();
-  do {
+  const auto attempt = [&](std::vector<MicroBatch> own) {
     const int64_t zeroing = now_ns();
+    again = false;
     vote = {};
     const double scale = scales_.of(world_.rank());
     runner_.scale_gradients(scale);
     reducer_.begin_step(scale);
     runner_.clock().add_optimizer(now_ns() - zeroing);
-    runner_.run(schedule_[static_cast<size_t>(world_.rank())], sizes_,
-                scales_.any() ? batches : std::move(batches), hooks);
-    report.repeats += again ? 1 : 0;
-  } while (again);
+    runner_.run(schedule_[static_cast<size_t>(world_.rank())], sizes_, std::move(own), hooks);
+  };
+  runner_.clock().begin_step();
+  if (scales_.any()) {
+    attempt(batches);
+    for (; again; ++report.repeats) attempt(batches);
+  } else {
+    attempt(std::move(batches));
+  }
   if (report.applied) scales_.applied();
   report.seconds = seconds_since(begin);
   return report;

@@ -5,6 +5,7 @@
 #include <limits>
 #include <memory>
 #include <sstream>
+#include <utility>
 
 #include "csrc/base/errors.h"
 #include "tests/train/exact_run.h"
@@ -79,6 +80,24 @@ TEST_F(SafeguardsRun, WeightsThatArePoisonedAreRolledBackAndTheirDataLeftOutOnEv
   EXPECT_NE(
       record.find("\"samples\":[" + std::to_string(14 * 16) + "," + std::to_string(15 * 16 - 1)),
       std::string::npos);
+}
+
+TEST_F(SafeguardsRun, GradientScalesGoBackWithTheWeights) {
+  Recipe& recipe = options_.train.recipe;
+  recipe.numerics.reduction = Reduction::kFast;
+  recipe.numerics.substitutes = {DType::kF16};
+  Plan plan = one_;
+  plan.replicas[0].stages[0].compute = DType::kF16;
+  options_.train.touch_weights = [once = false](int64_t step, Parameters& parameters) mutable {
+    if (step == 12 && std::exchange(once, true)) return;
+    poison_at(12, step, parameters);
+  };
+  train(plan, 1);
+  EXPECT_TRUE(told("went back", 14)) << events_;
+  const std::string manifest =
+      read(options_.run_directories.front() + "/ckpt/step-000000000024/MANIFEST.json");
+  // Steps since the scale was last changed: those of the way back do not count.
+  EXPECT_NE(manifest.find(R"(\"replica 0 layers 0-5\":[16,24])"), std::string::npos) << manifest;
 }
 
 TEST_F(SafeguardsRun, ARunThatDiesAfterARollBackResumesWithTheSameBits) {
