@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "benchmarks/gpu_timing.h"
-#include "benchmarks/tuning_choice.h"
+#include "csrc/measure/statistics.h"
 
 namespace kente::cuda {
 namespace {

@@ -10,6 +10,7 @@
 
 #include "benchmarks/gpu_timing.h"
 #include "benchmarks/tuning_choice.h"
+#include "csrc/measure/statistics.h"
 
 namespace kente::cuda {
 namespace {
@@ -53,6 +54,7 @@ Measured measure(const Device& device) {
 }
 
 void print_table(const Device& device, const Measured& measured) {
+  const std::vector<double> best = best_times(measured.settings);
   const std::vector<double> slower = slowdowns(measured.settings);
   fmt::print(
       "{}, compute capability {}.{}, {} multiprocessors; times over the best setting's, "
@@ -62,11 +64,9 @@ void print_table(const Device& device, const Measured& measured) {
   fmt::print("\n|---|");
   for (size_t s = 0; s < measured.settings.size(); ++s) fmt::print("---|");
   for (size_t k = 0; k < measured.kernels.size(); ++k) {
-    double best = measured.settings.front().seconds[k];
-    for (const TunedTimes& setting : measured.settings) best = std::min(best, setting.seconds[k]);
     fmt::print("\n| {} |", measured.kernels[k]);
     for (const TunedTimes& setting : measured.settings)
-      fmt::print(" {:.2f} |", setting.seconds[k] / best);
+      fmt::print(" {:.2f} |", setting.seconds[k] / best[k]);
   }
   fmt::print("\n| all, geometric mean |");
   for (const double slowdown : slower) fmt::print(" {:.3f} |", slowdown);

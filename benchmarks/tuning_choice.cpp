@@ -5,22 +5,21 @@
 
 namespace kente::cuda {
 
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
+std::vector<double> best_times(const std::vector<TunedTimes>& settings) {
+  std::vector<double> best = settings.front().seconds;
+  for (const TunedTimes& setting : settings)
+    for (size_t k = 0; k < best.size(); ++k) best[k] = std::min(best[k], setting.seconds.at(k));
+  return best;
 }
 
 std::vector<double> slowdowns(const std::vector<TunedTimes>& settings) {
-  const size_t kernels = settings.front().seconds.size();
-  std::vector<double> result(settings.size(), 0);
-  for (size_t k = 0; k < kernels; ++k) {
-    double best = settings.front().seconds[k];
-    for (const TunedTimes& setting : settings) best = std::min(best, setting.seconds.at(k));
-    for (size_t s = 0; s < settings.size(); ++s)
-      result[s] += std::log(settings[s].seconds[k] / best) / static_cast<double>(kernels);
+  const std::vector<double> best = best_times(settings);
+  std::vector<double> result;
+  for (const TunedTimes& setting : settings) {
+    double logarithms = 0;
+    for (size_t k = 0; k < best.size(); ++k) logarithms += std::log(setting.seconds[k] / best[k]);
+    result.push_back(std::exp(logarithms / static_cast<double>(best.size())));
   }
-  for (double& logarithm : result) logarithm = std::exp(logarithm);
   return result;
 }
 

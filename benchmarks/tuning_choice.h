@@ -5,13 +5,14 @@
 
 namespace kente::cuda {
 
-double median(std::vector<double> values);
-
 /// How kernels ran with one setting of Tuning::row_blocks.
 struct TunedTimes {
   int row_blocks = 0;
   std::vector<double> seconds;  // by kernel, the same kernels in every setting
 };
+
+/// By kernel: the best time of all settings.
+std::vector<double> best_times(const std::vector<TunedTimes>& settings);
 
 /// By setting: the geometric mean over kernels of its time over the best time of all settings; 1
 /// where it is the best for every kernel.

@@ -12,6 +12,7 @@ class Message;
 
 namespace kente {
 
+/// For messages.
 inline std::string text(int64_t value) { return std::to_string(value); }
 
 /// A protobuf text file, parsed into a message: knows where each field stands, for errors. Paths

@@ -8,24 +8,10 @@
 
 #include "csrc/base/errors.h"
 #include "csrc/base/rng.h"
+#include "csrc/nn/ops/element_type.h"
 
 namespace kente {
 namespace {
-
-at::ScalarType scalar_type(DType dtype) {
-  switch (dtype) {
-    case DType::kF32:
-      return at::kFloat;
-    case DType::kBF16:
-      return at::kBFloat16;
-    case DType::kF16:
-      return at::kHalf;
-    case DType::kF64:
-      return at::kDouble;
-    default:
-      throw InternalError("parameters in " + std::string(name_of(dtype)));
-  }
-}
 
 template <typename Real>
 void fill(Real* to, const ParamSpec& spec, uint64_t seed, double range) {
@@ -61,6 +47,7 @@ Parameters::Parameters(const ModelConfig& model, const std::vector<int>& layers,
       compute_(layout_.size()) {
   const at::AutoDispatchBelowADInplaceOrView no_autograd;
   const at::ScalarType compute_type = scalar_type(compute);
+  KENTE_CHECK(at::isFloatingType(compute_type), std::string(name_of(compute)));
   const at::ScalarType master_type = compute == DType::kF64 ? at::kDouble : at::kFloat;
   for (const ParamGroup& group : layout_) {
     const bool used = std::ranges::any_of(

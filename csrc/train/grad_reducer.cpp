@@ -39,12 +39,10 @@ void GradReducer::begin_step(double scale) {
   poison_ = 0;
   scale_ = scale;
   own_finite_ = true;
-  unscaled_.assign(sums_.size(), false);
 }
 
 void GradReducer::unscale(int group) {
-  if (scale_ == 1 || unscaled_[at_index(group)]) return;
-  unscaled_[at_index(group)] = true;
+  if (scale_ == 1) return;
   at::Tensor& sum = sums_[at_index(group)];
   FixedNorm norm;
   add_squares(sum.data_ptr<float>(), sum.numel(), norm);
@@ -66,9 +64,9 @@ void GradReducer::close(int group) {
 
 void GradReducer::reduce(int bucket) {
   Communicator* comm = comms_.of(bucket);
-  if (!comm) return;
   for (const int group : mesh_.buckets[at_index(bucket)].groups) {
     unscale(group);
+    if (!comm) continue;  // no other rank holds it
     at::Tensor& sum = sums_[at_index(group)];
     const DType dtype = reduction_ == Reduction::kExact ? DType::kI64 : DType::kF32;
     works_.push_back(comm->all_reduce(
@@ -79,7 +77,6 @@ void GradReducer::reduce(int bucket) {
 FixedNorm GradReducer::finish(const Deadline& deadline) {
   for (auto& work : works_) work->wait(deadline);
   works_.clear();
-  for (const int group : parameters_.groups()) unscale(group);  // those that no other rank holds
   FixedNorm norm;
   for (const Bucket& bucket : mesh_.buckets) {
     if (bucket.holders.front() != rank_) continue;

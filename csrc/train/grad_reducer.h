@@ -39,8 +39,8 @@ class GradReducer : public GradSink {
   /// squares together.
   FixedNorm finish(const Deadline& deadline);
 
-  /// Whether what this rank itself added was finite, as far as finish() and reduce() have seen it.
-  /// Looked at only where scale is not 1.
+  /// Whether what this rank itself added was finite, as far as it was reduced. Looked at only where
+  /// scale is not 1.
   bool own_finite() const { return own_finite_; }
 
   /// The step's summed gradient of a group [size] f32, after finish(); valid until the next call.
@@ -61,7 +61,6 @@ class GradReducer : public GradSink {
   int64_t poison_ = 0;
   double scale_ = 1;
   bool own_finite_ = true;
-  std::vector<bool> unscaled_;  // by group
 };
 
 }  // namespace kente

@@ -3,13 +3,12 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "csrc/base/errors.h"
 #include "csrc/base/strict_json.h"
 #include "csrc/ckpt/json_reader.h"
 
 namespace kente {
 
-GradientScales::GradientScales(const Plan& plan, const Mesh& mesh) {
+GradientScales::GradientScales(const Plan& plan) {
   for (size_t r = 0; r < plan.replicas.size(); ++r)
     for (const StagePlan& stage : plan.replicas[r].stages) {
       if (stage.compute != DType::kF16 || stage.layers.empty()) continue;
@@ -18,8 +17,8 @@ GradientScales::GradientScales(const Plan& plan, const Mesh& mesh) {
       added.name = "replica " + std::to_string(r) + " layers";
       for (const LayerRange& layers : stage.layers)
         added.name += " " + std::to_string(layers.first) + "-" + std::to_string(layers.last);
-      KENTE_CHECK(added.rank < mesh.num_ranks, added.name);
     }
+  resume("");
 }
 
 double GradientScales::of(int rank) const {
@@ -54,6 +53,10 @@ std::string GradientScales::state() const {
 }
 
 void GradientScales::resume(const std::string& state) {
+  for (Stage& stage : stages_) {
+    stage.exponent = kFirst;
+    stage.clean = 0;
+  }
   if (state.empty()) return;
   const std::string from = "the checkpoint's gradient scales";
   const nlohmann::json json = parse_strict_json(state, from, {.bytes = 4 << 20, .depth = 3});

@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "csrc/config/plan.h"
-#include "csrc/plan/mesh.h"
 
 namespace kente {
 
@@ -20,7 +19,7 @@ class GradientScales {
   static constexpr int kFirst = 16, kMost = 24;
   static constexpr int64_t kCleanSteps = 2000;
 
-  GradientScales(const Plan& plan, const Mesh& mesh);
+  explicit GradientScales(const Plan& plan);
 
   /// Whether some stage computes in f16.
   bool any() const { return !stages_.empty(); }
@@ -33,17 +32,17 @@ class GradientScales {
   /// A step was applied.
   void applied();
 
-  /// For checkpoints. A plan with other stages takes what fits: a stage that is not in the text
-  /// starts anew.
+  /// For checkpoints.
   std::string state() const;
-  /// Throws FormatError.
+  /// As they were then. A stage that is not in the text, which may be empty, starts anew. Throws
+  /// FormatError.
   void resume(const std::string& state);
 
  private:
   struct Stage {
     int rank = 0;
     std::string name;  // replica and layers
-    int exponent = kFirst;
+    int exponent = 0;
     int64_t clean = 0;  // steps since the last change
   };
   std::vector<Stage> stages_;  // those that compute in f16

@@ -22,7 +22,7 @@ Step::Step(const Recipe& recipe, const Plan& plan, const Mesh& mesh, Communicato
       comms_(mesh, world),
       reducer_(recipe, mesh, parameters, comms_, world.rank()),
       runner_(recipe, mesh, plan, world, parameters, timeout_seconds),
-      scales_(plan, mesh) {
+      scales_(plan) {
   const int replica = mesh.replica_of(world.rank());
   if (replica >= 0)
     for (const MeshMicroBatch& m : mesh.replicas[static_cast<size_t>(replica)].micro_batches)

@@ -4,30 +4,9 @@
 
 #include "csrc/base/buffer_view.h"
 #include "csrc/base/errors.h"
+#include "csrc/nn/ops/element_type.h"
 
 namespace kente {
-
-inline at::ScalarType scalar_type(DType dtype) {
-  switch (dtype) {
-    case DType::kU8:
-      return at::kByte;
-    case DType::kI32:
-      return at::kInt;
-    case DType::kI64:
-      return at::kLong;
-    case DType::kF16:
-      return at::kHalf;
-    case DType::kBF16:
-      return at::kBFloat16;
-    case DType::kF32:
-      return at::kFloat;
-    case DType::kF64:
-      return at::kDouble;
-    case DType::kU16:
-      break;
-  }
-  throw InternalError("no tensor type for " + std::string(name_of(dtype)));
-}
 
 inline DType dtype_of(at::ScalarType type) {
   switch (type) {

@@ -147,8 +147,7 @@ int64_t TrainingRun::go_back(int64_t from, const Safeguards::Decision& decision)
   auto restored =
       recovery_.restore(identity_.recipe_sha256, parameters_, &optimizer_, *decision.go_back);
   const int64_t to = restored ? restored->moment.step : 0;
-  step_.gradient_scales() = GradientScales(options_.plan, mesh_);
-  if (restored) step_.gradient_scales().resume(restored->moment.state["gradient_scales"]);
+  step_.gradient_scales().resume(restored ? restored->moment.state["gradient_scales"] : "");
   if (!restored) {
     parameters_.init(recipe_.seed);
     optimizer_.reset();

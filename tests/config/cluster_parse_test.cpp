@@ -10,7 +10,6 @@ namespace kente {
 namespace {
 
 using testing::HasSubstr;
-using testing::StartsWith;
 
 // For the small gpt2 recipe: two ranks of one kind on a node, one of another on a second.
 const std::string kCluster = R"(version: 1
@@ -51,16 +50,9 @@ link { from: "b" to: "a" latency_seconds: 1e-4 bytes_per_second: 1e8 }
 
 Recipe cluster_recipe() { return small_recipe(ModelFamily::kGpt2); }
 
-/// One change of the profile, where the error stands and what it says.
-struct WrongCluster {
-  std::string from, to, place, says;
-};
-
-void expect_cluster_refused(const WrongCluster& wrong) {
-  const std::string error =
-      error_of([&] { parse_cluster(with(kCluster, wrong.from, wrong.to), "c", cluster_recipe()); });
-  EXPECT_THAT(error, StartsWith("c" + wrong.place + ": ")) << wrong.to;
-  EXPECT_THAT(error, HasSubstr(wrong.says)) << wrong.to;
+void expect_cluster_refused(const WrongText& wrong) {
+  expect_refused(wrong, kCluster, "c",
+                 [](const std::string& text) { parse_cluster(text, "c", cluster_recipe()); });
 }
 
 TEST(ClusterParse, ReadsDevicesCurvesAndLinks) {

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
 #include <functional>
 #include <string>
 
@@ -50,6 +53,19 @@ inline std::string error_of(const std::function<void()>& action) {
     return error.what();
   }
   return "no error";
+}
+
+/// One change of a text, where the error stands and what it says.
+struct WrongText {
+  std::string from, to, place, says;
+};
+
+/// text with that change is refused by parse, which names it file.
+inline void expect_refused(const WrongText& wrong, const std::string& text, const std::string& file,
+                           const std::function<void(const std::string& text)>& parse) {
+  const std::string error = error_of([&] { parse(with(text, wrong.from, wrong.to)); });
+  EXPECT_THAT(error, testing::StartsWith(file + wrong.place + ": ")) << wrong.to;
+  EXPECT_THAT(error, testing::HasSubstr(wrong.says)) << wrong.to;
 }
 
 }  // namespace kente

@@ -8,7 +8,6 @@ namespace kente {
 namespace {
 
 using testing::HasSubstr;
-using testing::StartsWith;
 
 const std::string kTwoKinds = R"(version: 1
 seed: 7
@@ -26,16 +25,9 @@ rank {
 rank { memory_bytes: 1000 drift_for_steps: 7 }
 )";
 
-/// One change of the text, where the error stands and what it says.
-struct WrongImitation {
-  std::string from, to, place, says;
-};
-
-void expect_imitation_refused(const WrongImitation& wrong) {
-  const std::string error =
-      error_of([&] { parse_imitation(with(kTwoKinds, wrong.from, wrong.to), "i"); });
-  EXPECT_THAT(error, StartsWith("i" + wrong.place + ": ")) << wrong.to;
-  EXPECT_THAT(error, HasSubstr(wrong.says)) << wrong.to;
+void expect_imitation_refused(const WrongText& wrong) {
+  expect_refused(wrong, kTwoKinds, "i",
+                 [](const std::string& text) { parse_imitation(text, "i"); });
 }
 
 TEST(ImitationParse, RanksCountThroughTheEntries) {

@@ -26,16 +26,9 @@ replica {
 }
 )";
 
-/// One change of the plan, where the error stands and what it says.
-struct WrongPlan {
-  std::string from, to, place, says;
-};
-
-void expect_plan_refused(const WrongPlan& wrong) {
-  const std::string error =
-      error_of([&] { parse_plan(with(kTwoReplicas, wrong.from, wrong.to), "p", plan_recipe()); });
-  EXPECT_THAT(error, StartsWith("p" + wrong.place + ": ")) << wrong.to;
-  EXPECT_THAT(error, HasSubstr(wrong.says)) << wrong.to;
+void expect_plan_refused(const WrongText& wrong) {
+  expect_refused(wrong, kTwoReplicas, "p",
+                 [](const std::string& text) { parse_plan(text, "p", plan_recipe()); });
 }
 
 TEST(PlanParse, FillsDefaults) {

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "csrc/measure/statistics.h"
+
 namespace kente::cuda {
 namespace {
 

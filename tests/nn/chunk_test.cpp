@@ -10,6 +10,7 @@
 #include <string>
 
 #include "csrc/base/errors.h"
+#include "csrc/nn/ops/element_type.h"
 #include "tests/nn/tiny_model.h"
 
 namespace kente {
@@ -23,11 +24,6 @@ struct Result {
   LossSums loss;
   std::map<int, at::Tensor> gradients;
 };
-
-at::ScalarType scalar_type_of(DType dtype) {
-  if (dtype == DType::kF16) return at::kHalf;
-  return dtype == DType::kBF16 ? at::kBFloat16 : at::kFloat;
-}
 
 struct Case {
   ModelFamily family;
@@ -126,7 +122,7 @@ TEST_P(ChunkOf, ActivationsAtBordersAreInTheComputeDtype) {
   const MicroBatch batch = tiny_batch(model_, 2, kLength, true);
   const Result result = run({0, 2, 4}, batch, options());
   EXPECT_EQ(result.border.sizes(), (std::vector<int64_t>{2, kLength, model_.hidden_size}));
-  EXPECT_EQ(result.border.scalar_type(), scalar_type_of(GetParam().compute));
+  EXPECT_EQ(result.border.scalar_type(), scalar_type(GetParam().compute));
 }
 
 TEST_P(ChunkOf, MicroBatchesUnderWayDoNotDisturbEachOther) {
@@ -209,7 +205,7 @@ TEST_P(ChunkOf, KeepsWhatTheMemoryFormulaSays) {
     randomize(parameters);
     Chunk block(model_, {1, 1}, with, parameters);
     const at::Tensor x =
-        random_tensor({samples, kLength, d}, 1).to(scalar_type_of(GetParam().compute));
+        random_tensor({samples, kLength, d}, 1).to(scalar_type(GetParam().compute));
     const at::Tensor y = block.forward(0, batch, x);
     EXPECT_EQ(block.saved_bytes(), recompute == Recompute::kFull
                                        ? tokens * e * d
@@ -221,7 +217,7 @@ TEST_P(ChunkOf, KeepsWhatTheMemoryFormulaSays) {
   randomize(parameters);
   Chunk chunk(model_, {head(), head()}, options(), parameters);
   chunk.forward(0, batch,
-                random_tensor({samples, kLength, d}, 1).to(scalar_type_of(GetParam().compute)));
+                random_tensor({samples, kLength, d}, 1).to(scalar_type(GetParam().compute)));
   EXPECT_EQ(chunk.saved_bytes(), tokens * (e * 2 * d + 4 * model_.vocab_size + s));
   chunk.loss(0);
   chunk.backward_input(0, {});

@@ -6,11 +6,9 @@
 
 #include "csrc/base/dtype.h"
 #include "csrc/base/errors.h"
-#include "csrc/train/environment.h"
 #include "csrc/train/gradient_scales.h"
-#include "csrc/train/step.h"
-#include "tests/support/on_threads.h"
 #include "tests/train/exact_run.h"
+#include "tests/train/steps_on_threads.h"
 
 namespace kente {
 namespace {
@@ -68,28 +66,18 @@ class ScaledSteps : public MixedTypes {
  protected:
   std::vector<StepReport> run(const Plan& plan, const std::string& scales, int64_t steps) {
     const Recipe& recipe = options_.train.recipe;
-    std::vector<StepReport> reports;
-    on_threads(3, [&](Communicator& world) {
-      const int rank = world.rank();
-      const Mesh mesh = make_mesh(recipe, plan, 3);
-      Parameters parameters(recipe.model, mesh.layers_of(rank), compute_dtype(plan, mesh, rank));
-      parameters.init(recipe.seed);
-      AdamW optimizer(recipe.optimizer, parameters);
-      Step step(recipe, plan, mesh, world, parameters, optimizer, 60);
-      step.gradient_scales().resume(scales);
-      for (int64_t s = 1; s <= steps; ++s) {
-        std::vector<MicroBatch> batches;
-        if (mesh.reads_data(rank)) {
-          const auto replica = static_cast<size_t>(mesh.replica_of(rank));
-          for (const MeshMicroBatch& m : mesh.replicas[replica].micro_batches)
-            batches.push_back(batch(s, m));
-        }
-        const StepReport report = step.run(s, std::move(batches), {});
-        if (rank == 0) reports.push_back(report);
-        if (rank == 0) scales_ = step.gradient_scales().state();
-      }
-    });
-    return reports;
+    return run_steps(
+        {.recipe = recipe,
+         .plan = plan,
+         .ranks = 3,
+         .steps = steps,
+         .prepare =
+             [&](Parameters& parameters, Step& step) {
+               parameters.init(recipe.seed);
+               step.gradient_scales().resume(scales);
+             },
+         .batch = [this](int64_t step, const MeshMicroBatch& at) { return batch(step, at); },
+         .after = [this](const Step& step) { scales_ = step.gradient_scales().state(); }});
   }
 
   MicroBatch batch(int64_t step, const MeshMicroBatch& at) const {
@@ -144,6 +132,13 @@ TEST_F(ScaledSteps, ScalesKeepSmallGradientsThatF16WouldLose) {
   EXPECT_LT(off(first, ""), 1e-3);
 }
 
+TEST_F(ScaledSteps, WhatNoOtherRankHoldsIsUnscaledToo) {
+  Plan plan = plan_from_borders({{0, 6}}, {8});
+  const double want = run(plan, "", 1)[0].grad_norm;
+  plan.replicas[0].stages[0].compute = kF16;
+  EXPECT_NEAR(run(plan, "", 1)[0].grad_norm, want, 1e-3 * want);
+}
+
 TEST_F(ScaledSteps, ALossThatIsNotFiniteIsNoOverflow) {
   const Plan plan = three_ranks(kF32, kF16, kF16);
   options_.train.recipe.model.initializer_range = 1e5;  // beyond what f16 holds
@@ -153,10 +148,8 @@ TEST_F(ScaledSteps, ALossThatIsNotFiniteIsNoOverflow) {
 }
 
 TEST(GradientScales, DoubleAfterCleanStepsAndEndAtOne) {
-  Recipe recipe = small_recipe(ModelFamily::kGpt2);
-  recipe.global_batch_tokens = 8 * recipe.sequence_length;
   const Plan plan = three_ranks(kF16, kBF16, kF32);
-  GradientScales scales(plan, make_mesh(recipe, plan, 3));
+  GradientScales scales(plan);
   EXPECT_TRUE(scales.any());
   EXPECT_EQ(scales.of(0), 65536);
   EXPECT_EQ(scales.of(1), 1);
@@ -169,23 +162,20 @@ TEST(GradientScales, DoubleAfterCleanStepsAndEndAtOne) {
   for (int halved = 0; halved < 17; ++halved) EXPECT_TRUE(scales.halve({1, 0, 0}));
   EXPECT_EQ(scales.of(0), 1);
   EXPECT_FALSE(scales.halve({1, 0, 0})) << "there is none below";
-  GradientScales none(three_ranks(kF32, kBF16, kF32), make_mesh(recipe, plan, 3));
+  GradientScales none(three_ranks(kF32, kBF16, kF32));
   EXPECT_FALSE(none.any());
 }
 
 TEST(GradientScales, GoOnWhereACheckpointLeftThem) {
-  Recipe recipe = small_recipe(ModelFamily::kGpt2);
-  recipe.global_batch_tokens = 8 * recipe.sequence_length;
   const Plan plan = three_ranks(kF16, kF32, kF16);
-  const Mesh mesh = make_mesh(recipe, plan, 3);
-  GradientScales before(plan, mesh), after(plan, mesh);
+  GradientScales before(plan), after(plan);
   before.halve({1, 0, 0});
   before.applied();
   after.resume(before.state());
   EXPECT_EQ(after.state(), before.state());
   EXPECT_EQ(after.of(0), 32768);
   const Plan other = three_ranks(kF32, kF16, kF16);
-  GradientScales elsewhere(other, make_mesh(recipe, other, 3));
+  GradientScales elsewhere(other);
   elsewhere.resume(before.state());
   EXPECT_EQ(elsewhere.of(1), 65536) << "that stage is new";
   for (const char* wrong : {"{", "[]", R"({"a": [1]})", R"({"a": [25, 0]})", R"({"a": [-1, 0]})",

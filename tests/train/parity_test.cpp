@@ -5,12 +5,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <thread>
 
-#include "comm/local.h"
-#include "csrc/train/step.h"
 #include "tests/golden/golden_run.h"
 #include "tests/support/small_recipes.h"
+#include "tests/train/steps_on_threads.h"
 
 namespace kente {
 namespace {
@@ -43,30 +41,16 @@ void set_weights(const GoldenRun& golden, Parameters& parameters) {
 std::vector<StepReport> train_golden(const GoldenRun& golden, const Recipe& recipe,
                                      const Plan& plan, int ranks) {
   at::set_num_threads(1);
-  auto worlds = make_local(ranks);
-  std::vector<StepReport> reports;
-  std::vector<std::thread> threads;
-  threads.reserve(worlds.size());
-  for (int rank = 0; rank < ranks; ++rank)
-    threads.emplace_back([&, rank] {
-      Communicator& world = *worlds[static_cast<size_t>(rank)];
-      const Mesh mesh = make_mesh(recipe, plan, ranks);
-      Parameters parameters(recipe.model, mesh.layers_of(rank), DType::kF32);
-      set_weights(golden, parameters);
-      AdamW optimizer(recipe.optimizer, parameters);
-      Step step(recipe, plan, mesh, world, parameters, optimizer, 60);
-      for (int64_t s = 0; s < golden.steps; ++s) {
-        std::vector<MicroBatch> batches;
-        if (mesh.reads_data(rank))
-          for (const MeshMicroBatch& m :
-               mesh.replicas[static_cast<size_t>(mesh.replica_of(rank))].micro_batches)
-            batches.push_back(golden.batch(s, m.first_grain, m.grains));
-        const StepReport report = step.run(s + 1, std::move(batches), {});
-        if (rank == 0) reports.push_back(report);
-      }
-    });
-  for (std::thread& thread : threads) thread.join();
-  return reports;
+  return run_steps(
+      {.recipe = recipe,
+       .plan = plan,
+       .ranks = ranks,
+       .steps = golden.steps,
+       .prepare = [&](Parameters& parameters, Step&) { set_weights(golden, parameters); },
+       .batch =
+           [&](int64_t step, const MeshMicroBatch& at) {
+             return golden.batch(step - 1, at.first_grain, at.grains);
+           }});
 }
 
 class Parity : public testing::TestWithParam<ModelFamily> {};

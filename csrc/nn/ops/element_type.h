@@ -7,9 +7,32 @@
 #include <string>
 #include <type_traits>
 
+#include "csrc/base/dtype.h"
 #include "csrc/base/errors.h"
 
 namespace kente {
+
+inline at::ScalarType scalar_type(DType dtype) {
+  switch (dtype) {
+    case DType::kU8:
+      return at::kByte;
+    case DType::kI32:
+      return at::kInt;
+    case DType::kI64:
+      return at::kLong;
+    case DType::kF16:
+      return at::kHalf;
+    case DType::kBF16:
+      return at::kBFloat16;
+    case DType::kF32:
+      return at::kFloat;
+    case DType::kF64:
+      return at::kDouble;
+    case DType::kU16:
+      break;
+  }
+  throw InternalError("no tensor type for " + std::string(name_of(dtype)));
+}
 
 /// The type sums over elements of type T are made in: double for double, else float.
 template <typename T>
