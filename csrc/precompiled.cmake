@@ -4,6 +4,8 @@ option(KENTE_PRECOMPILE "Precompile the headers that most files include" OFF)
 
 set(kente_std_headers <algorithm> <array> <cmath> <cstdint> <cstdio> <cstring> <filesystem> <fstream> <functional>
     <limits> <map> <memory> <numeric> <optional> <set> <sstream> <string> <string_view> <utility> <vector>)
+# Any operation that makes a tensor reads ATen/Context.h, and with it every intrinsic of the processor: 4 s a file.
+set(kente_tensor_headers <nlohmann/json.hpp> <ATen/core/Tensor.h> <ATen/ops/empty.h>)
 
 # kente_precompiled(NAME [PROGRAM] HEADERS ... [LIBRARIES ...] [OPTIONS ...]): a set of headers. PROGRAM: for
 # executables, whose code is compiled with -fPIE, not with -fPIC.
@@ -36,14 +38,12 @@ if(KENTE_PRECOMPILE)
   target_compile_options(kente_flags INTERFACE $<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess -Wno-stringop-overflow
                                                -Wno-array-bounds>)
   kente_precompiled(kente_std HEADERS ${kente_std_headers} <nlohmann/json.hpp>)
-  kente_precompiled(kente_tensors HEADERS ${kente_std_headers} <ATen/core/Tensor.h> LIBRARIES kente_torch)
+  kente_precompiled(kente_tensors HEADERS ${kente_std_headers} ${kente_tensor_headers} LIBRARIES kente_torch)
   kente_precompiled(kente_programs PROGRAM HEADERS ${kente_std_headers} <nlohmann/json.hpp>
                     OPTIONS ${kente_driver_options})
-  kente_precompiled(kente_tensor_programs PROGRAM HEADERS ${kente_std_headers} <ATen/core/Tensor.h>
-                    LIBRARIES kente_torch OPTIONS ${kente_driver_options})
   kente_precompiled(kente_cases PROGRAM HEADERS ${kente_std_headers} <gmock/gmock.h> <gtest/gtest.h>
                     LIBRARIES GTest::gtest GTest::gmock OPTIONS ${kente_driver_options})
   kente_precompiled(kente_tensor_cases PROGRAM
-                    HEADERS ${kente_std_headers} <gmock/gmock.h> <gtest/gtest.h> <ATen/core/Tensor.h>
+                    HEADERS ${kente_std_headers} <gmock/gmock.h> <gtest/gtest.h> ${kente_tensor_headers}
                     LIBRARIES kente_torch GTest::gtest GTest::gmock OPTIONS ${kente_driver_options})
 endif()
