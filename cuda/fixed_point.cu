@@ -129,7 +129,7 @@ __global__ void __launch_bounds__(kGroupThreads)
   const TensorChunk chunk = chunks[blockIdx.x];
   const SquaresTensor tensor = tensors[chunk.tensor];
   const int64_t end = end_of(chunk, tensor.count);
-  unsigned long long high = 0, low = 0, poison = 0;
+  unsigned long long whole = 0, high = 0, low = 0, poison = 0;
   for (int64_t begin = chunk.begin + int64_t{threadIdx.x / kWarp} * kSquaresBlock; begin < end;
        begin += kGroupThreads / kWarp * kSquaresBlock) {
     const double sum = sum_of_block(Global(tensor.values), begin, tensor.count);
@@ -138,14 +138,16 @@ __global__ void __launch_bounds__(kGroupThreads)
       continue;
     }
     // Exact: the sum has 53 bits, of which floor() takes the upper ones.
-    const double upper = floor(sum * 0x1p40);
+    const double units = floor(sum), rest = (sum - units) * 0x1p40, upper = floor(rest);
+    whole += static_cast<unsigned long long>(units);
     high += static_cast<unsigned long long>(upper);
-    low += static_cast<unsigned long long>((sum * 0x1p40 - upper) * 0x1p40);
+    low += static_cast<unsigned long long>((rest - upper) * 0x1p40);
   }
   if (threadIdx.x % kWarp != 0) return;
-  if (high > 0) total.add(0, high);
-  if (low > 0) total.add(1, low);
-  if (poison > 0) total.add(2, poison);
+  if (whole > 0) total.add(0, whole);
+  if (high > 0) total.add(1, high);
+  if (low > 0) total.add(2, low);
+  if (poison > 0) total.add(3, poison);
 }
 
 }  // namespace

@@ -23,10 +23,11 @@ cudaError_t accumulate_fixed(const FixedAccumulate& op, const Queue& queue);
 cudaError_t fixed_to_float(const uint64_t* accumulator, float* gradient, int64_t count,
                            const Queue& queue);
 
-/// A sum of squares as two integers that add without carry: value = (high 2^40 + low) 2^-80.
+/// A sum of squares as three integers that add without carry: value = whole + high 2^-40 + low
+/// 2^-80.
 struct FixedSquares {
-  unsigned long long high = 0, low = 0;  // two's complement
-  unsigned long long poison = 0;         // blocks whose sum is not finite or beyond 2^40
+  unsigned long long whole = 0, high = 0, low = 0;
+  unsigned long long poison = 0;  // blocks whose sum is not finite or not below 2^40
 };
 
 /// One tensor whose squares are summed; aligned to 16 bytes.

@@ -11,7 +11,9 @@ namespace {
 constexpr double kLossScale = 0x1p32;
 constexpr double kNormScale = 0x1p80;
 constexpr double kNormLimit = 0x1p40;
-constexpr int kNormLowBits = 40;
+constexpr int kNormBits = 40;  // of high, and of low
+constexpr int64_t kNormMask = (int64_t{1} << kNormBits) - 1;
+constexpr int64_t kWholeExact = int64_t{1} << 46;  // below, the sum as one integer has 127 bits
 
 // The loops below have no contraction and no reassociation, so every instruction set gives the same
 // bits.
@@ -70,7 +72,10 @@ void fixed_to_float(const uint64_t* accumulator, float* gradient, int64_t count)
 }
 
 double FixedNorm::root() const {
-  const __int128 total = (static_cast<__int128>(high) << kNormLowBits) + low;
+  const __int128 part = (static_cast<__int128>(high) << kNormBits) + low;
+  if (whole >= kWholeExact)
+    return std::sqrt(static_cast<double>(whole) + static_cast<double>(part) * (1 / kNormScale));
+  const __int128 total = (static_cast<__int128>(whole) << (2 * kNormBits)) + part;
   return std::sqrt(static_cast<double>(total) * (1 / kNormScale));
 }
 
@@ -91,8 +96,9 @@ void add_squares(const float* gradient, int64_t count, FixedNorm& norm) {
       continue;
     }
     const auto fixed = static_cast<__int128>(sum * kNormScale);
-    norm.high += static_cast<int64_t>(fixed >> kNormLowBits);
-    norm.low += static_cast<int64_t>(fixed & ((__int128{1} << kNormLowBits) - 1));
+    norm.whole += static_cast<int64_t>(fixed >> (2 * kNormBits));
+    norm.high += static_cast<int64_t>(fixed >> kNormBits) & kNormMask;
+    norm.low += static_cast<int64_t>(fixed) & kNormMask;
   }
 }
 

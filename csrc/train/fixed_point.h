@@ -19,11 +19,13 @@ int64_t accumulate_fixed(const float* gradient, uint64_t* accumulator, int64_t c
 /// gradient[i] = accumulator[i] 2^-50, rounded to f32 once.
 void fixed_to_float(const uint64_t* accumulator, float* gradient, int64_t count);
 
-/// A sum of squares as two integers that add without carry: value = (high 2^40 + low) 2^-80.
+/// A sum of squares as three integers that add without carry: value = whole + high 2^-40 + low
+/// 2^-80. A block's sum is below 2^40, and so is each of its integers: 2^23 blocks fit.
 struct FixedNorm {
+  int64_t whole = 0;
   int64_t high = 0;
   int64_t low = 0;
-  int64_t poison = 0;  // blocks whose sum is not finite or beyond 2^40
+  int64_t poison = 0;  // blocks whose sum is not finite or not below 2^40
 
   /// The Euclidean norm.
   double root() const;

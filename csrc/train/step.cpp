@@ -97,6 +97,7 @@ int64_t Step::apply(const RankSays& says, const FixedNorm& mine, Vote& vote, Ste
   const Deadline deadline = Deadline::after_seconds(timeout_seconds_);
   const int64_t step = report.step;
   vote.poison += mine.poison;
+  vote.norm_whole = mine.whole;
   vote.norm_high = mine.high;
   vote.norm_low = mine.low;
   vote.stop = says.stop;
@@ -131,7 +132,7 @@ int64_t Step::apply(const RankSays& says, const FixedNorm& mine, Vote& vote, Ste
 
   // Gradients are sums over tokens times 1 / padded_tokens(); this makes them the mean over tokens.
   const double to_mean = padded_tokens(recipe_) / static_cast<double>(vote.tokens);
-  const FixedNorm total{.high = vote.norm_high, .low = vote.norm_low};
+  const FixedNorm total{.whole = vote.norm_whole, .high = vote.norm_high, .low = vote.norm_low};
   report.loss = static_cast<float>(fixed_to_loss(vote.loss) / static_cast<double>(vote.tokens));
   report.grad_norm = total.root() * to_mean;
   // As torch.nn.utils.clip_grad_norm_ does it.

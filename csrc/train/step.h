@@ -68,7 +68,8 @@ class Step {
  private:
   /// What all ranks add up before the optimizer may move; integers, so order cannot matter.
   struct Vote {
-    int64_t loss = 0, tokens = 0, poison = 0, norm_high = 0, norm_low = 0, stop = 0;
+    int64_t loss = 0, tokens = 0, poison = 0, stop = 0;
+    int64_t norm_whole = 0, norm_high = 0, norm_low = 0;
     int64_t snapshot_busy = 0, snapshots_cost = 0, snapshots_failed = 0, saving = 0, copying = 0;
     int64_t replan = 0;
   };

@@ -65,7 +65,7 @@ TEST_P(FixedPointKernel, GivesBackToTheBitWhatTheCpuDoes) {
 
 TEST_P(FixedPointKernel, SumsSquaresOfManyTensorsWithinOnePass) {
   const DeviceTensor a = random("a", DataType::kF32, count_, 0.1);
-  const DeviceTensor b = random("b", DataType::kF32, kChunkElements + 1024, 30);
+  const DeviceTensor b = random("b", DataType::kF32, kChunkElements + 1024, 3000);
   const std::vector<SquaresTensor> tensors = {{a.as<float>(), a.count()},
                                               {b.as<float>(), b.count()}};
   const std::vector<TensorChunk> chunks = chunks_of({a.count(), b.count()});
@@ -77,7 +77,8 @@ TEST_P(FixedPointKernel, SumsSquaresOfManyTensorsWithinOnePass) {
   double wanted = 0;
   for (const DeviceTensor& t : {a, b})
     for (const double v : t.values()) wanted += v * v;
-  FixedNorm norm{.high = static_cast<int64_t>(op.sum->high),
+  FixedNorm norm{.whole = static_cast<int64_t>(op.sum->whole),
+                 .high = static_cast<int64_t>(op.sum->high),
                  .low = static_cast<int64_t>(op.sum->low)};
   EXPECT_NEAR(norm.root(), std::sqrt(wanted), 1e-12 * std::sqrt(wanted));
   EXPECT_EQ(op.sum->poison, 0u);

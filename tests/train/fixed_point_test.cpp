@@ -77,11 +77,41 @@ TEST(FixedNorm, IsTheNormAndAddsUpOverAnyCutAtBlocks) {
   add_squares(values.data(), kCount, whole);
   for (int64_t block = 7; block >= 0; --block)
     add_squares(values.data() + block * kBlockElements, kBlockElements, parts);
+  EXPECT_EQ(whole.whole, parts.whole);
   EXPECT_EQ(whole.high, parts.high);
   EXPECT_EQ(whole.low, parts.low);
   const double truth =
       std::sqrt(std::inner_product(values.begin(), values.end(), values.begin(), 0.0));
   EXPECT_NEAR(whole.root(), truth, 1e-6 * truth);
+}
+
+// Gradients that explode are what clipping is for: their norm must be right, too.
+TEST(FixedNorm, IsRightForGradientsOfAnySize) {
+  constexpr int64_t kBlocks = 256;
+  for (const double size : {1e-12, 1e-6, 1.0, 100.0, 3000.0, 1e4, 3e4}) {
+    std::vector<float> values = normals(7, kBlocks * kBlockElements, size);
+    FixedNorm norm;
+    add_squares(values.data(), kBlocks * kBlockElements, norm);
+    double truth = 0;
+    for (const float value : values) truth += static_cast<double>(value) * value;
+    truth = std::sqrt(truth);
+    // Of each block's sum less than 2^-80 is left out.
+    EXPECT_NEAR(norm.root(), truth, 1e-12 * truth + kBlocks * 0x1p-80 / truth) << size;
+    EXPECT_EQ(norm.poison, 0) << size;
+  }
+}
+
+TEST(FixedNorm, ASumOfWholeNumbersIsExactFarBeyondOneBlocksLimit) {
+  std::vector<float> values(kBlockElements, 32000.0f);
+  FixedNorm norm;
+  constexpr int64_t kTimes = 1000;
+  for (int64_t i = 0; i < kTimes; ++i) add_squares(values.data(), kBlockElements, norm);
+  EXPECT_EQ(norm.whole, kTimes * kBlockElements * 32000 * 32000);
+  EXPECT_EQ(norm.high + norm.low + norm.poison, 0);
+  EXPECT_EQ(norm.root(), std::sqrt(static_cast<double>(norm.whole)));
+  values.assign(kBlockElements, 32768.0f);  // 2^40
+  add_squares(values.data(), kBlockElements, norm);
+  EXPECT_EQ(norm.poison, 1);
 }
 
 TEST(FixedNorm, CountsBlocksThatAreNotFiniteAsPoison) {
