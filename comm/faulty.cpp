@@ -3,7 +3,7 @@
 #include <string>
 #include <utility>
 
-#include "comm/backoff.h"
+#include "csrc/base/backoff.h"
 #include "csrc/base/errors.h"
 
 namespace kente {

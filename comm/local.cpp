@@ -5,7 +5,7 @@
 #include <string>
 #include <utility>
 
-#include "comm/backoff.h"
+#include "csrc/base/backoff.h"
 #include "comm/local_world.h"
 #include "csrc/base/errors.h"
 

@@ -7,7 +7,7 @@
 
 #include <algorithm>
 
-#include "comm/backoff.h"
+#include "csrc/base/backoff.h"
 #include "csrc/base/clock.h"
 #include "csrc/base/errors.h"
 #include "csrc/base/micro_batch.h"

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <functional>
 
-#include "comm/backoff.h"
+#include "csrc/base/backoff.h"
 #include "csrc/base/clock.h"
 #include "csrc/config/imitation.h"
 #include "csrc/nn/layer_op.h"

@@ -16,6 +16,12 @@ constexpr size_t kMostShared = size_t{227} << 10;
 // The GPU whose kernels this OS thread runs, as a real one's registers hold which thread runs.
 thread_local Gpu* newest = nullptr;
 
+/// While it runs a kernel, a GPU is the one that the kernel finds.
+struct AtWork {
+  Gpu* const before;
+  ~AtWork() { newest = before; }
+};
+
 std::string text(const Site& site) {
   return std::string(site.file) + ":" + std::to_string(site.line);
 }
@@ -65,17 +71,22 @@ Gpu* Gpu::current() { return newest; }
 
 uint3 Gpu::thread_index() const { return lane_->index; }
 
-bool Gpu::launch(const LaunchShape& shape, const std::function<void()>& kernel) {
+bool Gpu::takes(const LaunchShape& shape) {
   const dim3 &grid = shape.grid, &block = shape.block;
   const uint64_t threads = uint64_t{block.x} * block.y * block.z;
   if (threads == 0 || threads > kMostThreads || block.z > 64) return false;
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return false;
   if (grid.x > INT32_MAX || grid.y > kMostBlocksBeside || grid.z > kMostBlocksBeside) return false;
-  if (shape.dynamic_bytes > kMostShared) return false;
+  return shape.dynamic_bytes <= kMostShared;
+}
+
+bool Gpu::launch(const LaunchShape& shape, const std::function<void()>& kernel) {
+  if (!takes(shape)) return false;
+  const AtWork here{std::exchange(newest, this)};
   ++launches_;
   shape_ = shape;
   kernel_ = &kernel;
-  lane_count_ = static_cast<unsigned>(threads);
+  lane_count_ = shape.block.x * shape.block.y * shape.block.z;
   if (order_ == TurnOrder::kEvery)
     run_in_every_order();
   else

@@ -61,8 +61,11 @@ class Gpu {
   DeviceMemory& memory() { return memory_; }
   /// How many kernels were launched.
   int64_t launches() const { return launches_; }
-  /// Runs the kernel once for every thread. False: the shape is none that a GPU takes. Throws
-  /// KernelError; what other blocks have written by then stays written.
+  /// False: the shape is none that a GPU takes.
+  static bool takes(const LaunchShape& shape);
+  /// Runs the kernel once for every thread. False: takes() says so. Throws KernelError; what other
+  /// blocks have written by then stays written. Another OS thread than the one that made the GPU
+  /// may do that, one at a time.
   bool launch(const LaunchShape& shape, const std::function<void()>& kernel);
 
   /// The one that runs the calling kernel; otherwise the newest of this OS thread, or null.

@@ -34,6 +34,15 @@ std::byte* DeviceMemory::allocate(const std::string& name, int64_t bytes) {
   return buffers_.back()->data;
 }
 
+void DeviceMemory::release(const std::byte* data) {
+  const auto at = std::find_if(buffers_.begin(), buffers_.end(),
+                               [&](const auto& buffer) { return buffer->data == data; });
+  if (at == buffers_.end()) throw std::out_of_range("no buffer begins there");
+  std::memset((*at)->data, kNan, static_cast<size_t>((*at)->bytes));
+  last_ = nullptr;
+  buffers_.erase(at);
+}
+
 DeviceMemory::Buffer* DeviceMemory::find(const std::byte* at, int64_t bytes) {
   if (last_ != nullptr && last_->holds(at, bytes)) return last_;
   for (const auto& buffer : buffers_)

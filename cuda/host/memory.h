@@ -37,6 +37,8 @@ class DeviceMemory {
   };
 
   std::byte* allocate(const std::string& name, int64_t bytes);
+  /// Its bytes are NaN again and belong to no buffer: whoever still touches them is noticed.
+  void release(const std::byte* data);
   /// The buffer that holds these bytes, all of them; null: none does.
   Buffer* find(const std::byte* at, int64_t bytes);
   /// By the name it was allocated with; throws std::out_of_range.

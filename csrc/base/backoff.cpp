@@ -1,4 +1,4 @@
-#include "comm/backoff.h"
+#include "csrc/base/backoff.h"
 
 #include <sched.h>
 #include <sys/prctl.h>
