@@ -90,6 +90,25 @@ TEST(Chaos, FlipsOneBitOfOneShardAndEndsOrFreezesOnlyTheRank) {
   EXPECT_TRUE(WIFSIGNALED(status));
 }
 
+TEST(Chaos, FlipsHitMemoryAndDiskAndWithoutARankNothingElseHappens) {
+  const TemporaryDirectory directory;
+  const std::string memory = directory / "memory/a.safetensors";
+  const std::string disk = directory / "run/ckpt/step-000000000001/rank-0000.safetensors";
+  write_zeros(memory, 4096);
+  write_zeros(disk, 4096);
+  Chaos chaos({.seed = 4, .between = 1}, 2, directory / "run", directory / "memory", 0);
+  int flips = 0;
+  for (double now = 0; now < 400; now += 0.25) {
+    const std::string done = chaos.act({{7, 0}}, now);
+    if (done.empty()) continue;
+    EXPECT_TRUE(done.starts_with("flipped a bit of byte ")) << done;
+    EXPECT_EQ((set_bits(memory) + set_bits(disk)) % 2, ++flips % 2);
+  }
+  EXPECT_GT(set_bits(memory), 20);
+  EXPECT_GT(set_bits(disk), 20);
+  EXPECT_EQ(chaos.faults(), flips);
+}
+
 TEST(Chaos, WithoutASeedNothingHappens) {
   Chaos chaos({}, 2, "nowhere", "nowhere", 0);
   for (int now = 0; now < 1000; ++now) EXPECT_EQ(chaos.act({{0, ::getpid()}}, now), "");

@@ -136,6 +136,14 @@ TEST_F(Launch, StopsByOrderWithAStoredStepAndAtOnceByASecondOrder) {
         << events("run");
     expect_nothing_left("run");
     EXPECT_EQ(snapshots(), 0) << "the last step is stored";
+    const auto status = [&](const std::string& of) {
+      return run(std::string(KENTE_BINARY_DIR) + "/bin/kente status " + directory_ / of).output;
+    };
+    const std::string stored = "newest checkpoint: step " + std::to_string(last);
+    EXPECT_NE(status("run").find(stored + "\n"), std::string::npos) << status("run");
+    run("cp -r " + directory_ / "run " + directory_ / "torn && rm " +
+        directory_ / "torn/ckpt/*/rank-0001.safetensors");
+    EXPECT_NE(status("torn").find(stored + ", DAMAGED"), std::string::npos) << status("torn");
   }
   Process program(launch("run", "-n 2 --plan even --resume"));
   ASSERT_TRUE(reaches(program, "run", losses("run").rbegin()->first + 3));
