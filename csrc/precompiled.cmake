@@ -4,7 +4,7 @@ option(KENTE_PRECOMPILE "Precompile the headers that most files include" OFF)
 
 set(kente_std_headers <algorithm> <array> <cmath> <cstdint> <cstdio> <cstring> <filesystem> <fstream> <functional>
     <limits> <map> <memory> <numeric> <optional> <set> <sstream> <string> <string_view> <utility> <vector>)
-# Any operation that makes a tensor reads ATen/Context.h, and with it every intrinsic of the processor: 4 s a file.
+# Any operation that makes a tensor reads ATen/Context.h, and with it every intrinsic of the processor: some 3 s a file.
 set(kente_tensor_headers <nlohmann/json.hpp> <ATen/core/Tensor.h> <ATen/ops/empty.h>)
 
 # kente_precompiled(NAME [PROGRAM] HEADERS ... [LIBRARIES ...] [OPTIONS ...]): a set of headers. PROGRAM: for

@@ -9,6 +9,7 @@ namespace kente {
 namespace {
 
 constexpr double kLossScale = 0x1p32;
+constexpr double kMostNats = 0x1p30;  // of a sum
 constexpr double kNormScale = 0x1p80;
 constexpr double kNormLimit = 0x1p40;
 constexpr int kNormBits = 40;  // of high, and of low
@@ -100,6 +101,10 @@ void add_squares(const float* gradient, int64_t count, FixedNorm& norm) {
     norm.high += static_cast<int64_t>(fixed >> kNormBits) & kNormMask;
     norm.low += static_cast<int64_t>(fixed) & kNormMask;
   }
+}
+
+bool fits_as_loss(double nats, int64_t terms) {
+  return std::fabs(nats) < kMostNats / static_cast<double>(terms);  // false for NaN too
 }
 
 int64_t loss_to_fixed(double nats) { return std::llrint(nats * kLossScale); }

@@ -35,7 +35,9 @@ struct FixedNorm {
 /// order; count is a multiple of kBlockElements.
 void add_squares(const float* gradient, int64_t count, FixedNorm& norm);
 
-/// Losses: nats 2^32 in 64-bit integers.
+/// Losses: nats 2^32 in 64-bit integers. A sum of so many terms is right if each of them fits: if
+/// it is finite and below 2^30 / terms.
+bool fits_as_loss(double nats, int64_t terms);
 int64_t loss_to_fixed(double nats);
 double fixed_to_loss(int64_t fixed);
 

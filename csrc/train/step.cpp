@@ -40,8 +40,8 @@ StepReport Step::run(int64_t step, std::vector<MicroBatch> batches,
   hooks.reduce = [&](int bucket) { reducer_.reduce(bucket); };
   hooks.loss = [&](int, const LossSums& sums) {
     for (const double nats : sums.nats) {
-      // A loss that is not finite has no fixed-point form; it is poison like its gradient.
-      if (std::isfinite(nats)) {
+      // A loss that is not finite, or beyond all measure, is poison like its gradient.
+      if (fits_as_loss(nats, recipe_.grains_per_step())) {
         vote.loss += loss_to_fixed(nats);
       } else {
         ++vote.poison;

@@ -1,13 +1,39 @@
 #include "csrc/train/validation.h"
 
 #include <algorithm>
-#include <cmath>
+#include <limits>
 #include <numbers>
 
 #include "csrc/train/fixed_point.h"
 #include "csrc/train/gather.h"
 
 namespace kente {
+namespace {
+
+/// What all ranks add up for one source; integers, so order cannot matter.
+struct SourceSums {
+  int64_t nats = 0;  // in fixed point
+  int64_t tokens = 0;
+  int64_t misfits = 0;  // losses that have no such form
+
+  /// terms: how many losses meet in nats, at most.
+  void add(const LossSums& sums, int64_t terms) {
+    for (const double loss : sums.nats) {
+      if (fits_as_loss(loss, terms)) {
+        nats += loss_to_fixed(loss);
+      } else {
+        ++misfits;
+      }
+    }
+    for (const int64_t count : sums.tokens) tokens += count;
+  }
+  /// Not a number if some loss was none.
+  double total_nats() const {
+    return misfits == 0 ? fixed_to_loss(nats) : std::numeric_limits<double>::quiet_NaN();
+  }
+};
+
+}  // namespace
 
 Validation::Validation(const Recipe& recipe, const Mesh& mesh, Communicator& world,
                        const std::string& data_directory, double timeout_seconds)
@@ -70,16 +96,14 @@ ValidationRecord Validation::run(int64_t step, Step& step_engine) {
   }
   const std::vector<LossSums> sums = step_engine.evaluate(counts, sizes, std::move(batches));
 
-  // Per source: nats in fixed point, tokens.
-  std::vector<int64_t> totals(2 * bytes_per_token_.size());
-  for (size_t i = 0; i < sums.size(); ++i) {
-    const auto source = static_cast<size_t>(source_of_mine[i]);
-    for (const double nats : sums[i].nats) totals[2 * source] += loss_to_fixed(nats);
-    for (const int64_t tokens : sums[i].tokens) totals[2 * source + 1] += tokens;
-  }
+  std::vector<SourceSums> totals(bytes_per_token_.size());
+  for (size_t i = 0; i < sums.size(); ++i)
+    totals[static_cast<size_t>(source_of_mine[i])].add(sums[i],
+                                                       static_cast<int64_t>(pieces_.size()));
+  constexpr int64_t kFields = sizeof(SourceSums) / sizeof(int64_t);
   world_
       .all_reduce({.data = totals.data(),
-                   .count = static_cast<int64_t>(totals.size()),
+                   .count = static_cast<int64_t>(totals.size()) * kFields,
                    .dtype = DType::kI64},
                   ReduceOp::kSum)
       ->wait(Deadline::after_seconds(timeout_seconds_));
@@ -88,14 +112,14 @@ ValidationRecord Validation::run(int64_t step, Step& step_engine) {
   record.step = step;
   double nats = 0, tokens = 0, bytes = 0;
   for (size_t source = 0; source < bytes_per_token_.size(); ++source) {
-    const double source_nats = fixed_to_loss(totals[2 * source]);
-    const auto source_tokens = static_cast<double>(totals[2 * source + 1]);
+    const double source_nats = totals[source].total_nats();
+    const auto source_tokens = static_cast<double>(totals[source].tokens);
     if (source_tokens == 0) continue;
     const double source_bytes = source_tokens * bytes_per_token_[source];
     record.sources.push_back({.id = recipe_.data.sources[source].id,
                               .loss = source_nats / source_tokens,
                               .bits_per_byte = source_nats / std::numbers::ln2 / source_bytes,
-                              .tokens = totals[2 * source + 1]});
+                              .tokens = totals[source].tokens});
     nats += source_nats;
     tokens += source_tokens;
     bytes += source_bytes;

@@ -1,9 +1,11 @@
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <map>
 
 #include "csrc/base/errors.h"
 #include "csrc/ckpt/whole_checkpoint.h"
+#include "csrc/report/run_record.h"
 #include "tests/support/token_files.h"
 #include "tests/train/exact_run.h"
 
@@ -194,6 +196,20 @@ TEST_F(Exact, FastRepeatsItsBitsOnTheSamePlanAndAcrossAResume) {
   const ThreadedRun resumed = train_on_threads(options_, 3);
   EXPECT_EQ(resumed.result.resumed_from, 10);
   EXPECT_EQ(resumed.result.parameters_sha256, first.result.parameters_sha256);
+}
+
+TEST_F(Exact, ValidationOfWeightsThatComputeNothingFiniteGivesNoNumber) {
+  Recipe& recipe = options_.train.recipe;
+  recipe.steps = 1;
+  recipe.validation.every_steps = 1;
+  recipe.lr = {.kind = LrSchedule::kConstant};
+  recipe.optimizer.learning_rate = 1e38;
+  const ThreadedRun run = train(plan_from_borders({{0, 3, 6}, {0, 6}}, {12, 4}), 3);
+  EXPECT_TRUE(std::isfinite(run.steps.at(0).loss));
+  const RunRecord record = read_run(*posix_file_system(), options_.run_directories.at(0));
+  ASSERT_EQ(record.validations.size(), 1u);
+  EXPECT_TRUE(std::isnan(record.validations[0].loss)) << record.validations[0].loss;
+  EXPECT_TRUE(std::isnan(record.validations[0].bits_per_byte));
 }
 
 }  // namespace

@@ -122,5 +122,19 @@ TEST(FixedNorm, CountsBlocksThatAreNotFiniteAsPoison) {
   EXPECT_EQ(norm.poison, 1);
 }
 
+TEST(FixedLoss, ASumOfWhatFitsNeitherWrapsNorHidesWhatIsNotFinite) {
+  constexpr int64_t kTerms = 1 << 10;
+  constexpr double kMost = 0x1p20;  // 2^30 / 2^10
+  int64_t sum = 0;
+  for (int64_t i = 0; i < kTerms; ++i) sum += loss_to_fixed(kMost * (1 - 0x1p-40));
+  EXPECT_NEAR(fixed_to_loss(sum), 0x1p30, 1);
+  EXPECT_TRUE(fits_as_loss(0, kTerms));
+  EXPECT_TRUE(fits_as_loss(-kMost / 2, kTerms));
+  EXPECT_FALSE(fits_as_loss(kMost, kTerms));
+  EXPECT_FALSE(fits_as_loss(-kMost, kTerms));
+  EXPECT_FALSE(fits_as_loss(std::numeric_limits<double>::infinity(), 1));
+  EXPECT_FALSE(fits_as_loss(std::nan(""), 1));
+}
+
 }  // namespace
 }  // namespace kente
