@@ -5,8 +5,8 @@
 #include <string>
 #include <utility>
 
-#include "csrc/base/backoff.h"
 #include "comm/local_world.h"
+#include "csrc/base/backoff.h"
 #include "csrc/base/errors.h"
 
 namespace kente {
