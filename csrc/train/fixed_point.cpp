@@ -1,6 +1,7 @@
 #include "csrc/train/fixed_point.h"
 
 #include <cmath>
+#include <limits>
 
 #include "csrc/base/errors.h"
 #include "csrc/config/model_layout.h"
@@ -103,12 +104,17 @@ void add_squares(const float* gradient, int64_t count, FixedNorm& norm) {
   }
 }
 
-bool fits_as_loss(double nats, int64_t terms) {
-  return std::fabs(nats) < kMostNats / static_cast<double>(terms);  // false for NaN too
+void FixedLoss::add(double loss, int64_t terms) {
+  if (std::fabs(loss) < kMostNats / static_cast<double>(terms)) {  // false for NaN too
+    nats += std::llrint(loss * kLossScale);
+  } else {
+    ++poison;
+  }
 }
 
-int64_t loss_to_fixed(double nats) { return std::llrint(nats * kLossScale); }
-
-double fixed_to_loss(int64_t fixed) { return static_cast<double>(fixed) * (1 / kLossScale); }
+double FixedLoss::total() const {
+  if (poison > 0) return std::numeric_limits<double>::quiet_NaN();
+  return static_cast<double>(nats) * (1 / kLossScale);
+}
 
 }  // namespace kente

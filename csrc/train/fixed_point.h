@@ -35,10 +35,16 @@ struct FixedNorm {
 /// order; count is a multiple of kBlockElements.
 void add_squares(const float* gradient, int64_t count, FixedNorm& norm);
 
-/// Losses: nats 2^32 in 64-bit integers. A sum of so many terms is right if each of them fits: if
-/// it is finite and below 2^30 / terms.
-bool fits_as_loss(double nats, int64_t terms);
-int64_t loss_to_fixed(double nats);
-double fixed_to_loss(int64_t fixed);
+/// A sum of losses as integers: nats 2^32. A term that is not finite, or at or beyond 2^30 / terms,
+/// is counted as poison and not added.
+struct FixedLoss {
+  int64_t nats = 0;
+  int64_t poison = 0;
+
+  /// terms: how many meet in the sum, at most.
+  void add(double loss, int64_t terms);
+  /// In nats; not a number where something was poison.
+  double total() const;
+};
 
 }  // namespace kente

@@ -3,24 +3,14 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
-#include <bit>
-#include <cstdint>
 
 #include "csrc/base/errors.h"
+#include "csrc/train/tensor_view.h"
 
 namespace kente {
 namespace {
 
 size_t at_index(int i) { return static_cast<size_t>(i); }
-
-/// Neither infinities nor NaN among them. Needs no memory, unlike at::isfinite.
-bool finite_floats(const float* values, int64_t count) {
-  constexpr uint32_t kSpecial = 0x7F800000u;  // the exponent of both
-  uint32_t found = 0;
-  for (int64_t i = 0; i < count; ++i)
-    found |= (std::bit_cast<uint32_t>(values[i]) & kSpecial) == kSpecial ? 1u : 0u;
-  return found == 0;
-}
 
 }  // namespace
 
@@ -55,7 +45,7 @@ void GradReducer::begin_step(double scale) {
 void GradReducer::unscale(int group) {
   if (scale_ == 1) return;
   at::Tensor& sum = sums_[at_index(group)];
-  own_finite_ = own_finite_ && finite_floats(sum.data_ptr<float>(), sum.numel());
+  own_finite_ = own_finite_ && all_finite(sum);
   sum.mul_(1 / scale_);
 }
 

@@ -1,7 +1,6 @@
 #include "csrc/train/pipe_runner.h"
 
 #include <ATen/ops/empty.h>
-#include <ATen/ops/isfinite.h>
 
 #include <algorithm>
 #include <cmath>
@@ -52,8 +51,6 @@ at::Tensor take(std::map<std::pair<int, int>, at::Tensor>& from, std::pair<int, 
   auto node = from.extract(key);
   return node.empty() ? at::Tensor() : node.mapped();
 }
-
-bool all_finite(const at::Tensor& values) { return at::isfinite(values).all().item<bool>(); }
 
 }  // namespace
 

@@ -39,14 +39,7 @@ StepReport Step::run(int64_t step, std::vector<MicroBatch> batches,
   hooks.sink = &reducer_;
   hooks.reduce = [&](int bucket) { reducer_.reduce(bucket); };
   hooks.loss = [&](int, const LossSums& sums) {
-    for (const double nats : sums.nats) {
-      // A loss that is not finite, or beyond all measure, is poison like its gradient.
-      if (fits_as_loss(nats, recipe_.grains_per_step())) {
-        vote.loss += loss_to_fixed(nats);
-      } else {
-        ++vote.poison;
-      }
-    }
+    for (const double nats : sums.nats) vote.loss.add(nats, recipe_.grains_per_step());
     for (const int64_t tokens : sums.tokens) vote.tokens += tokens;
   };
   hooks.step = [&] {
@@ -120,7 +113,7 @@ int64_t Step::apply(const RankSays& says, const FixedNorm& mine, Vote& vote, Ste
                 .replan = vote.replan > 0};
   report.tokens = vote.tokens;
   report.lr = learning_rate(recipe_, step);
-  report.applied = vote.poison == 0;
+  report.applied = vote.poison == 0 && vote.loss.poison == 0;
   if (!report.applied) {
     report.loss = std::numeric_limits<float>::quiet_NaN();
     report.grad_norm = std::numeric_limits<double>::quiet_NaN();
@@ -133,7 +126,7 @@ int64_t Step::apply(const RankSays& says, const FixedNorm& mine, Vote& vote, Ste
   // Gradients are sums over tokens times 1 / padded_tokens(); this makes them the mean over tokens.
   const double to_mean = padded_tokens(recipe_) / static_cast<double>(vote.tokens);
   const FixedNorm total{.whole = vote.norm_whole, .high = vote.norm_high, .low = vote.norm_low};
-  report.loss = static_cast<float>(fixed_to_loss(vote.loss) / static_cast<double>(vote.tokens));
+  report.loss = static_cast<float>(vote.loss.total() / static_cast<double>(vote.tokens));
   report.grad_norm = total.root() * to_mean;
   // As torch.nn.utils.clip_grad_norm_ does it.
   const double clip = recipe_.optimizer.clip_norm;

@@ -10,6 +10,7 @@
 #include "csrc/nn/parameters.h"
 #include "csrc/plan/schedule.h"
 #include "csrc/train/bucket_comms.h"
+#include "csrc/train/fixed_point.h"
 #include "csrc/train/grad_reducer.h"
 #include "csrc/train/gradient_scales.h"
 #include "csrc/train/optimizer.h"
@@ -68,7 +69,8 @@ class Step {
  private:
   /// What all ranks add up before the optimizer may move; integers, so order cannot matter.
   struct Vote {
-    int64_t loss = 0, tokens = 0, poison = 0, stop = 0;
+    FixedLoss loss;
+    int64_t tokens = 0, poison = 0, stop = 0;
     int64_t norm_whole = 0, norm_high = 0, norm_low = 0;
     int64_t snapshot_busy = 0, snapshots_cost = 0, snapshots_failed = 0, saving = 0, copying = 0;
     int64_t replan = 0;

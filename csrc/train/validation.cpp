@@ -1,7 +1,6 @@
 #include "csrc/train/validation.h"
 
 #include <algorithm>
-#include <limits>
 #include <numbers>
 
 #include "csrc/train/fixed_point.h"
@@ -12,25 +11,8 @@ namespace {
 
 /// What all ranks add up for one source; integers, so order cannot matter.
 struct SourceSums {
-  int64_t nats = 0;  // in fixed point
+  FixedLoss loss;
   int64_t tokens = 0;
-  int64_t misfits = 0;  // losses that have no such form
-
-  /// terms: how many losses meet in nats, at most.
-  void add(const LossSums& sums, int64_t terms) {
-    for (const double loss : sums.nats) {
-      if (fits_as_loss(loss, terms)) {
-        nats += loss_to_fixed(loss);
-      } else {
-        ++misfits;
-      }
-    }
-    for (const int64_t count : sums.tokens) tokens += count;
-  }
-  /// Not a number if some loss was none.
-  double total_nats() const {
-    return misfits == 0 ? fixed_to_loss(nats) : std::numeric_limits<double>::quiet_NaN();
-  }
 };
 
 }  // namespace
@@ -97,9 +79,12 @@ ValidationRecord Validation::run(int64_t step, Step& step_engine) {
   const std::vector<LossSums> sums = step_engine.evaluate(counts, sizes, std::move(batches));
 
   std::vector<SourceSums> totals(bytes_per_token_.size());
-  for (size_t i = 0; i < sums.size(); ++i)
-    totals[static_cast<size_t>(source_of_mine[i])].add(sums[i],
-                                                       static_cast<int64_t>(pieces_.size()));
+  for (size_t i = 0; i < sums.size(); ++i) {
+    SourceSums& total = totals[static_cast<size_t>(source_of_mine[i])];
+    for (const double nats : sums[i].nats)
+      total.loss.add(nats, static_cast<int64_t>(pieces_.size()));
+    for (const int64_t tokens : sums[i].tokens) total.tokens += tokens;
+  }
   constexpr int64_t kFields = sizeof(SourceSums) / sizeof(int64_t);
   world_
       .all_reduce({.data = totals.data(),
@@ -112,7 +97,7 @@ ValidationRecord Validation::run(int64_t step, Step& step_engine) {
   record.step = step;
   double nats = 0, tokens = 0, bytes = 0;
   for (size_t source = 0; source < bytes_per_token_.size(); ++source) {
-    const double source_nats = totals[source].total_nats();
+    const double source_nats = totals[source].loss.total();
     const auto source_tokens = static_cast<double>(totals[source].tokens);
     if (source_tokens == 0) continue;
     const double source_bytes = source_tokens * bytes_per_token_[source];

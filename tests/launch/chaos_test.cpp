@@ -56,29 +56,40 @@ int set_bits(const std::string& path) {
   return bits;
 }
 
-TEST(Chaos, FlipsOneBitOfOneShardAndEndsOrFreezesOnlyTheRank) {
+/// A run with a shard in memory and one on disk.
+struct TwoShards {
   const TemporaryDirectory directory;
   const std::string memory = directory / "memory/a.safetensors";
   const std::string disk = directory / "run/ckpt/step-000000000001/rank-0000.safetensors";
-  write_zeros(memory, 4096);
-  write_zeros(disk, 4096);
-  write_zeros(directory / "run/ckpt/step-000000000001/MANIFEST.json", 64);
+
+  TwoShards() {
+    write_zeros(memory, 4096);
+    write_zeros(disk, 4096);
+  }
+};
+
+TEST(Chaos, FlipsOneBitOfOneShardAndEndsOrFreezesOnlyTheRank) {
+  const TwoShards shards;
+  write_zeros(shards.directory / "run/ckpt/step-000000000001/MANIFEST.json", 64);
   const pid_t rank = ::fork();
   if (rank == 0)
     while (true) ::pause();
-  Chaos chaos({.seed = 3, .between = 1}, 2, directory / "run", directory / "memory", 0);
+  Chaos chaos({.seed = 3, .between = 1}, 2, shards.directory / "run", shards.directory / "memory",
+              0);
   std::map<std::string, int> seen;
   bool dead = false;
   for (double now = 0; now < 200 && !dead; now += 0.25) {
-    const int in_memory = set_bits(memory), on_disk = set_bits(disk);
+    const int in_memory = set_bits(shards.memory), on_disk = set_bits(shards.disk);
     const std::string done = chaos.act({{1, rank}}, now);
     if (done.empty()) {
-      EXPECT_EQ(set_bits(memory), in_memory);
+      EXPECT_EQ(set_bits(shards.memory), in_memory);
       continue;
     }
     ++seen[done.substr(0, done.find(' '))];
-    EXPECT_EQ(std::abs(set_bits(memory) - in_memory), done.find("memory/a") != std::string::npos);
-    EXPECT_EQ(std::abs(set_bits(disk) - on_disk), done.find("ckpt") != std::string::npos) << done;
+    EXPECT_EQ(std::abs(set_bits(shards.memory) - in_memory),
+              done.find("memory/a") != std::string::npos);
+    EXPECT_EQ(std::abs(set_bits(shards.disk) - on_disk), done.find("ckpt") != std::string::npos)
+        << done;
     EXPECT_EQ(done.find("rank 0"), std::string::npos) << "not on this machine: " << done;
     dead = done.starts_with("kill");
   }
@@ -91,21 +102,18 @@ TEST(Chaos, FlipsOneBitOfOneShardAndEndsOrFreezesOnlyTheRank) {
 }
 
 TEST(Chaos, FlipsHitMemoryAndDiskAndWithoutARankNothingElseHappens) {
-  const TemporaryDirectory directory;
-  const std::string memory = directory / "memory/a.safetensors";
-  const std::string disk = directory / "run/ckpt/step-000000000001/rank-0000.safetensors";
-  write_zeros(memory, 4096);
-  write_zeros(disk, 4096);
-  Chaos chaos({.seed = 4, .between = 1}, 2, directory / "run", directory / "memory", 0);
+  const TwoShards shards;
+  Chaos chaos({.seed = 4, .between = 1}, 2, shards.directory / "run", shards.directory / "memory",
+              0);
   int flips = 0;
   for (double now = 0; now < 400; now += 0.25) {
     const std::string done = chaos.act({{7, 0}}, now);
     if (done.empty()) continue;
     EXPECT_TRUE(done.starts_with("flipped a bit of byte ")) << done;
-    EXPECT_EQ((set_bits(memory) + set_bits(disk)) % 2, ++flips % 2);
+    EXPECT_EQ((set_bits(shards.memory) + set_bits(shards.disk)) % 2, ++flips % 2);
   }
-  EXPECT_GT(set_bits(memory), 20);
-  EXPECT_GT(set_bits(disk), 20);
+  EXPECT_GT(set_bits(shards.memory), 20);
+  EXPECT_GT(set_bits(shards.disk), 20);
   EXPECT_EQ(chaos.faults(), flips);
 }
 

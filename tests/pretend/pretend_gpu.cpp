@@ -64,8 +64,7 @@ cudaError_t PretendGpu::launch(const cuda::host::LaunchShape& shape, cudaStream_
 cudaError_t PretendGpu::allocate(void** at, int64_t bytes) {
   if (failed_ != cudaSuccess) return failed_;
   if (bytes > free_bytes()) return cudaErrorMemoryAllocation;
-  *at = memory().allocate("allocation " + std::to_string(live_.size()), bytes);
-  live_[*at] = bytes;
+  *at = memory().allocate("allocation " + std::to_string(memory().buffers().size()), bytes);
   used_bytes_ += bytes;
   return cudaSuccess;
 }
@@ -73,13 +72,13 @@ cudaError_t PretendGpu::allocate(void** at, int64_t bytes) {
 // As a real one it waits for all work that is under way.
 cudaError_t PretendGpu::release(void* at) {
   if (at == nullptr) return cudaSuccess;
-  const auto found = live_.find(at);
-  if (found == live_.end()) return cudaErrorInvalidValue;
+  const auto* data = static_cast<const std::byte*>(at);
+  const auto* buffer = memory().find(data, 1);
+  if (buffer == nullptr || buffer->data != data) return cudaErrorInvalidValue;
   while (do_one()) {
   }
-  used_bytes_ -= found->second;
-  memory().release(static_cast<const std::byte*>(at));
-  live_.erase(found);
+  used_bytes_ -= buffer->bytes;
+  memory().release(data);
   return failed_;
 }
 

@@ -100,7 +100,6 @@ class PretendGpu {
   cuda::host::Gpu gpu_;
   std::vector<std::unique_ptr<CUstream_st>> streams_;
   std::vector<std::unique_ptr<CUevent_st>> events_;
-  std::map<void*, int64_t> live_;
   int64_t used_bytes_ = 0, done_ = 0;
   int64_t hangs_at_ = INT64_MAX, fails_at_ = INT64_MAX;
   cudaError_t fails_with_ = cudaSuccess, failed_ = cudaSuccess;

@@ -22,8 +22,8 @@ constexpr int64_t kRows = 4, kWidth = 8;
 constexpr int64_t kInBytes = kRows * 2 * kWidth * 4, kOutBytes = kRows * kWidth * 4;
 Deadline soon() { return Deadline::after_seconds(20); }
 
-/// Batches that a copy stream brings, a kernel on a compute stream works on, and the copy stream
-/// takes back, with one buffer for all of them. Each wait between the two can be left out.
+/// Batches that one stream brings, a kernel on another works on, and a third takes back, with one
+/// buffer for all of them. Each wait between the streams can be left out.
 struct Waits {
   bool until_brought = true, until_computed = true, until_read = true, until_taken = true;
 };

@@ -46,11 +46,6 @@ cudaError_t cudaSetDevice(int device) {
   return answer(device);
 }
 
-cudaError_t cudaGetDevice(int* device) {
-  *device = current_gpu;
-  return cudaSuccess;
-}
-
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   const auto& kind = gpu_of(device).kind();
   *properties = {};

@@ -125,15 +125,21 @@ TEST(FixedNorm, CountsBlocksThatAreNotFiniteAsPoison) {
 TEST(FixedLoss, ASumOfWhatFitsNeitherWrapsNorHidesWhatIsNotFinite) {
   constexpr int64_t kTerms = 1 << 10;
   constexpr double kMost = 0x1p20;  // 2^30 / 2^10
-  int64_t sum = 0;
-  for (int64_t i = 0; i < kTerms; ++i) sum += loss_to_fixed(kMost * (1 - 0x1p-40));
-  EXPECT_NEAR(fixed_to_loss(sum), 0x1p30, 1);
-  EXPECT_TRUE(fits_as_loss(0, kTerms));
-  EXPECT_TRUE(fits_as_loss(-kMost / 2, kTerms));
-  EXPECT_FALSE(fits_as_loss(kMost, kTerms));
-  EXPECT_FALSE(fits_as_loss(-kMost, kTerms));
-  EXPECT_FALSE(fits_as_loss(std::numeric_limits<double>::infinity(), 1));
-  EXPECT_FALSE(fits_as_loss(std::nan(""), 1));
+  FixedLoss sum;
+  for (int64_t i = 0; i < kTerms; ++i) sum.add(kMost * (1 - 0x1p-40), kTerms);
+  EXPECT_NEAR(sum.total(), 0x1p30, 1);
+  const auto fits = [](double loss, int64_t terms) {
+    FixedLoss one;
+    one.add(loss, terms);
+    EXPECT_EQ(one.poison == 0, one.total() == loss) << loss;
+    return one.poison == 0;
+  };
+  EXPECT_TRUE(fits(0, kTerms));
+  EXPECT_TRUE(fits(-kMost / 2, kTerms));
+  EXPECT_FALSE(fits(kMost, kTerms));
+  EXPECT_FALSE(fits(-kMost, kTerms));
+  EXPECT_FALSE(fits(std::numeric_limits<double>::infinity(), 1));
+  EXPECT_FALSE(fits(std::nan(""), 1));
 }
 
 }  // namespace
