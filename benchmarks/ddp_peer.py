@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """PyTorch DDP (gloo) on the 6.9M GPT-2 shape: the peer of C6. Started twice by benchmarks/c6_capped.py, with
-RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT set. Rank 0 prints one line of JSON: tokens/s of each rank alone
-and of both together, steps of each in turn, because the machine's own speed drifts.
+RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT set. Rank 0 prints one line of JSON: round after round, tokens/s of
+each rank alone and of both together, steps of each in turn, because the machine's own speed drifts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 import transformers
 
-ROUNDS = 3
+ROUNDS = 5
 SAMPLES = 64  # of the whole step
 LENGTH = 128
 
@@ -28,16 +28,16 @@ def build() -> torch.nn.Module:
 
 
 class Contender:
-    """A model and its optimizer; of two steps the first wakes the core and fills the caches, and is not counted."""
+    """A model and its optimizer. The first step is not counted."""
 
     def __init__(self, net: torch.nn.Module, samples: int) -> None:
         self.net = net
         self.optimizer = torch.optim.AdamW(net.parameters(), lr=3e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
         self.tokens = torch.randint(0, 8192, (samples, LENGTH))
         self.seconds: list[float] = []
+        self.step()
 
     def run(self) -> None:
-        self.step()
         self.seconds.append(self.step())
 
     def step(self) -> float:
@@ -48,8 +48,17 @@ class Contender:
         self.optimizer.zero_grad()
         return time.perf_counter() - began
 
-    def tokens_per_second(self) -> float:
-        return SAMPLES * LENGTH / statistics.median(self.seconds)
+    def take_tokens_per_second(self) -> float:
+        """Of the steps since the last call."""
+        seconds, self.seconds = self.seconds, []
+        return SAMPLES * LENGTH * len(seconds) / sum(seconds)
+
+
+def of_all_ranks(own: float) -> list[float]:
+    values = torch.zeros(dist.get_world_size(), dtype=torch.float64)
+    values[dist.get_rank()] = own
+    dist.all_reduce(values)
+    return values.tolist()
 
 
 def main() -> None:
@@ -59,21 +68,19 @@ def main() -> None:
     rank, size = dist.get_rank(), dist.get_world_size()
     alone = Contender(build(), SAMPLES)
     together = Contender(torch.nn.parallel.DistributedDataParallel(build()), SAMPLES // size)
+    rounds = []
     for _ in range(ROUNDS):
         for who in range(size):
             dist.barrier()
             if who == rank:
                 alone.run()
-        dist.barrier()
-        together.run()
-    rates = torch.zeros(size, dtype=torch.float64)
-    rates[rank] = alone.tokens_per_second()
-    dist.all_reduce(rates)
-    both = torch.tensor([together.tokens_per_second()], dtype=torch.float64)
-    dist.all_reduce(both, op=dist.ReduceOp.MIN)
+            dist.barrier()
+            together.run()
+        rounds.append({"alone": of_all_ranks(alone.take_tokens_per_second()),
+                       "together": min(of_all_ranks(together.take_tokens_per_second()))})
     if rank == 0:
-        print(json.dumps({"alone": rates.tolist(), "together": both.item(),
-                          "torch": torch.__version__, "transformers": transformers.__version__}), flush=True)
+        print(json.dumps({"rounds": rounds, "torch": torch.__version__, "transformers": transformers.__version__}),
+              flush=True)
     dist.barrier()
     # Not destroy_process_group(): when one side is much slower gloo's teardown aborts the other.
     os._exit(0)

@@ -30,8 +30,6 @@ constexpr std::array<NamedPhase, 4> kPhases = {{
     {"optimizer", &PhaseSeconds::optimizer},
 }};
 
-double own_work(const PhaseSeconds& p) { return p.compute() + p.optimizer; }
-
 double ratio(double measured, double predicted) {
   return predicted > 0 && measured > 0 ? measured / predicted : 1;
 }

@@ -19,6 +19,9 @@ struct RankMeasurement {
   std::vector<std::pair<int, double>> waited_for;
 };
 
+/// What the rank itself was at work for.
+inline double own_work(const PhaseSeconds& phases) { return phases.compute() + phases.optimizer; }
+
 /// What a few steps measured, averaged; one entry a rank.
 struct StepMeasurement {
   double step_seconds = 0;

@@ -1,10 +1,12 @@
 #include "csrc/train/plan_watch.h"
 
 #include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "csrc/base/errors.h"
+#include "csrc/plan/settled.h"
 #include "csrc/train/gather.h"
 
 namespace kente {
@@ -12,6 +14,9 @@ namespace {
 
 constexpr int64_t kWarmUpSteps = 2;
 constexpr int64_t kStretchSteps = 10;
+/// Stretches under one plan are looked at together when there are so many, and then whenever there
+/// are kMostSettled new ones.
+constexpr std::array<size_t, 2> kFewStretches = {4, 8};
 
 using Json = nlohmann::json;
 
@@ -81,6 +86,8 @@ std::optional<WatchedSteps> PlanWatch::step(double seconds, PhaseClock& clock) {
                              .predicted = record_of(predicted_.ranks[rank])});
   }
   watched.corrected = corrected_profile(model_, plan_, measured);
+  stretches_.push_back(measured);
+  watched.settled = settled();
   watched.drift = find_drift(model_, plan_, measured);
   watched.off = watched.drift.has_value();
   const int rank = watched.drift ? watched.drift->rank : -2;
@@ -89,6 +96,18 @@ std::optional<WatchedSteps> PlanWatch::step(double seconds, PhaseClock& clock) {
   last_rank_ = rank;
   last_phase_ = phase;
   return watched;
+}
+
+std::optional<WatchedSteps::Settled> PlanWatch::settled() {
+  const size_t count = stretches_.size();
+  const bool few = !settled_before_ && std::ranges::count(kFewStretches, count) > 0;
+  if (!few && count < kMostSettled) return std::nullopt;
+  const SettledMeasurement together = settle(stretches_);
+  if (count == kMostSettled) {
+    settled_before_ = true;
+    stretches_.clear();
+  }
+  return WatchedSteps::Settled{corrected_profile(model_, plan_, together.mean), together.error};
 }
 
 StepMeasurement PlanWatch::gather(const RankMeasurement& mine, double seconds) {

@@ -21,6 +21,12 @@ struct WatchedSteps {
   bool off = false;  // further than 10 % from the prediction, whatever the reason
   /// The profile as these steps measured it.
   ClusterProfile corrected;
+  /// Now and then, once there are enough of them: the last stretches together.
+  struct Settled {
+    ClusterProfile corrected;  // the profile as they measured it
+    double error = 0;          // see SettledMeasurement
+  };
+  std::optional<Settled> settled;
 };
 
 /// Lays the steps of a run beside the plan's prediction, ten at a time.
@@ -36,6 +42,7 @@ class PlanWatch {
 
  private:
   StepMeasurement gather(const RankMeasurement& mine, double seconds);
+  std::optional<WatchedSteps::Settled> settled();
 
   const Plan& plan_;
   const ClusterProfile& cluster_;
@@ -43,10 +50,12 @@ class PlanWatch {
   const double timeout_seconds_;
   const CostModel model_;
   const PlanCost predicted_;
-  int64_t seen_ = 0;     // steps so far
-  double seconds_ = 0;   // of the stretch
-  int64_t counted_ = 0;  // steps in it
-  int last_rank_ = -2;   // of the last drift that was reported
+  int64_t seen_ = 0;                        // steps so far
+  double seconds_ = 0;                      // of the stretch
+  int64_t counted_ = 0;                     // steps in it
+  std::vector<StepMeasurement> stretches_;  // not yet looked at all together; on rank 0
+  bool settled_before_ = false;             // as many as there may be were
+  int last_rank_ = -2;                      // of the last drift that was reported
   std::string last_phase_;
 };
 

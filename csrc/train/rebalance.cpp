@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "csrc/base/errors.h"
@@ -24,35 +25,52 @@ std::optional<std::string> Rebalance::stretch(const Plan& plan, const Stretch& m
   if (const double before = std::exchange(seconds_before_, 0); before > 0) {
     verdict = fmt::format("a step takes {:.4g} s, before {:.4g} s", seconds_, before);
     if (seconds_ > 0.98 * before) {
-      least_gain_ = 1 + 2 * (least_gain_ - 1);
-      *verdict += fmt::format(": no gain; the next change must promise {:.2f}x", least_gain_);
+      double& least = changed_settled_ ? least_settled_gain_ : least_gain_;
+      least = 1 + 2 * (least - 1);
+      *verdict += fmt::format(": no gain; the next change must promise {:.2f}x", least);
     }
   }
   if (!measured.off) in_a_row_ = 0;
   // A change that is wanted already stays as it is until it is taken or dropped.
-  if (measured.off && !looking_ && !wanted_) look(plan, measured.corrected);
+  if ((measured.off || measured.settled) && !looking_ && !wanted_) look(plan, measured);
   return verdict;
 }
 
-void Rebalance::look(const Plan& plan, const ClusterProfile& corrected) {
-  found_.reset();
+void Rebalance::look(const Plan& plan, const Stretch& measured) {
+  newest_.reset();
+  settled_.reset();
   looking_ = true;
-  work_.start([this, plan, corrected] {
-    const CostModel model(recipe_, corrected, state_copies_);
-    const double now = predict(model, plan).step_seconds;
-    PlanResult result = make_plan(model, {});
-    if (result.finalists.empty()) return;
-    Candidate& best = result.finalists.front();
-    best.plan.prediction = prediction_of(best.cost);
-    found_ = {.change = {.plan = std::move(best.plan),
-                         .cluster = corrected,
-                         .gain = now / best.cost.step_seconds},
-              .saved = now - best.cost.step_seconds};
+  work_.start([this, plan, measured] {
+    if (measured.off) newest_ = find(plan, measured.corrected);
+    if (newest_) newest_->least_gain = least_gain_;
+    if (!measured.settled) return;
+    settled_ = find(plan, measured.settled->corrected);
+    if (!settled_) return;
+    settled_->settled = true;
+    settled_->least_gain = std::max(least_settled_gain_, 1 + measured.settled->error);
   });
 }
 
+std::optional<Rebalance::Found> Rebalance::find(const Plan& plan,
+                                                const ClusterProfile& corrected) const {
+  const CostModel model(recipe_, corrected, state_copies_);
+  const double now = predict(model, plan).step_seconds;
+  PlanResult result = make_plan(model, {});
+  if (result.finalists.empty()) return std::nullopt;
+  Candidate& best = result.finalists.front();
+  best.plan.prediction = prediction_of(best.cost);
+  return Found{.change = {.plan = std::move(best.plan),
+                          .cluster = corrected,
+                          .gain = now / best.cost.step_seconds},
+               .saved = now - best.cost.step_seconds};
+}
+
+bool Rebalance::worth_it(const Found& found) const {
+  return found.saved * static_cast<double>(steps_left_) > kWorthIt * cost_seconds_;
+}
+
 bool Rebalance::wanted() {
-  if (!looking_ || work_.working()) return wanted_;
+  if (!looking_ || work_.working()) return wanted_.has_value();
   looking_ = false;
   try {
     work_.rethrow();
@@ -60,23 +78,27 @@ bool Rebalance::wanted() {
     if (exit_status(failure) == ExitStatus::kBug) throw;
     log_.warn(std::string("no other plan: ") + failure.what());
   }
-  const bool better = found_ && found_->change.gain >= least_gain_;
-  in_a_row_ = better ? in_a_row_ + 1 : 0;
-  wanted_ = in_a_row_ >= kStretchesInARow &&
-            found_->saved * static_cast<double>(steps_left_) > kWorthIt * cost_seconds_;
-  return wanted_;
+  in_a_row_ = newest_ && newest_->enough() ? in_a_row_ + 1 : 0;
+  if (in_a_row_ >= kStretchesInARow && worth_it(*newest_)) {
+    wanted_ = std::move(newest_);
+  } else if (settled_ && settled_->enough() && worth_it(*settled_)) {
+    wanted_ = std::move(settled_);
+  }
+  return wanted_.has_value();
 }
 
 void Rebalance::drop() {
-  wanted_ = false;
+  wanted_.reset();
   in_a_row_ = 0;
 }
 
 Rebalance::Change Rebalance::take() {
-  KENTE_CHECK(wanted_ && found_, "no change is wanted");
+  KENTE_CHECK(wanted_, "no change is wanted");
+  const Found taken = *std::exchange(wanted_, std::nullopt);
   drop();
+  changed_settled_ = taken.settled;
   seconds_before_ = seconds_;
-  return std::move(std::exchange(found_, std::nullopt)->change);
+  return taken.change;
 }
 
 }  // namespace kente

@@ -245,6 +245,7 @@ void TrainingRun::tell_drift(int64_t step, const WatchedSteps& watched) {
             rebalance_->stretch(options_.plan, {.seconds = watched.seconds,
                                                 .off = watched.off,
                                                 .corrected = watched.corrected,
+                                                .settled = watched.settled,
                                                 .steps_left = recipe_.steps - step}))
       tell("rebalanced", step, *verdict);
   if (!watched.drift) return;

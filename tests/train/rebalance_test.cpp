@@ -9,6 +9,7 @@
 #include "csrc/base/log_file.h"
 #include "csrc/base/rng.h"
 #include "csrc/plan/cost_model.h"
+#include "csrc/plan/settled.h"
 #include "tests/support/made_up_cluster.h"
 #include "tests/support/small_recipes.h"
 #include "tests/train/snapshot_run.h"
@@ -21,15 +22,36 @@ using testing::HasSubstr;
 /// Two ranks that are planned as equals.
 class RebalanceTest : public testing::Test {
  protected:
+  /// grains: of one rank, a step.
+  explicit RebalanceTest(int64_t grains = 8)
+      : recipe_(recipe_of(grains)), plan_(plan_from_borders({{0, 6}, {0, 6}}, {grains, grains})) {}
+  static Recipe recipe_of(int64_t grains) {
+    Recipe recipe = small_recipe(ModelFamily::kGpt2);
+    recipe.global_batch_tokens = 2 * grains * recipe.grain_samples * recipe.sequence_length;
+    return recipe;
+  }
   ClusterProfile cluster(double first, double second) const {
     return made_up_cluster(recipe_, {.speeds = {first, second}});
   }
   /// A stretch under the current plan, the ranks as fast as that; whether a change is wanted then.
   bool stretch(double first, double second, int64_t steps_left = 1000, double seconds = 1) {
-    verdict_ = rebalance_.stretch(plan_, {.seconds = seconds,
-                                          .off = true,
-                                          .corrected = cluster(first, second),
-                                          .steps_left = steps_left});
+    return wanted_after({.seconds = seconds,
+                         .off = true,
+                         .corrected = cluster(first, second),
+                         .steps_left = steps_left});
+  }
+  /// One that is as predicted within noise, and ends many that together show the ranks as fast as
+  /// that, with that error.
+  bool settled(double first, double second, double error, double seconds = 1) {
+    return wanted_after(
+        {.seconds = seconds,
+         .off = false,
+         .corrected = {},
+         .settled = WatchedSteps::Settled{.corrected = cluster(first, second), .error = error},
+         .steps_left = 1000});
+  }
+  bool wanted_after(const Rebalance::Stretch& measured) {
+    verdict_ = rebalance_.stretch(plan_, measured);
     const Deadline deadline = Deadline::after_seconds(60);
     while (!deadline.passed()) {
       if (rebalance_.wanted()) return true;
@@ -49,10 +71,10 @@ class RebalanceTest : public testing::Test {
     gain_ = taken.gain;
   }
 
-  const Recipe recipe_ = small_recipe(ModelFamily::kGpt2);
+  const Recipe recipe_;
   const std::unique_ptr<Log> log_ = null_log();
   Rebalance rebalance_{recipe_, 0, *log_};
-  Plan plan_ = plan_from_borders({{0, 6}, {0, 6}}, {8, 8});
+  Plan plan_;
   std::optional<std::string> verdict_;
   double gain_ = 0;
 };
@@ -85,6 +107,63 @@ TEST_F(RebalanceTest, NoiseOfTenPercentMovesNothing) {
   };
   for (uint64_t draw = 0; draw < 200; draw += 2)
     EXPECT_FALSE(stretch(noisy(draw), noisy(draw + 1))) << draw;
+}
+
+TEST_F(RebalanceTest, ASmallGainIsTakenWhenManyStretchesTogetherPromiseIt) {
+  // 8 grains at 0.85 of the speed, or 9 at full and 7 at 0.85: 1.05 times.
+  EXPECT_FALSE(stretch(1, 0.85));
+  EXPECT_FALSE(stretch(1, 0.85)) << "too little for two";
+  EXPECT_FALSE(settled(1, 0.85, 0.07)) << "noise may promise as much";
+  ASSERT_TRUE(settled(1, 0.85, 0.04));
+  change();
+  EXPECT_NEAR(gain_, 1.05, 0.02);
+  EXPECT_EQ(share(0), 9);
+  EXPECT_FALSE(settled(1, 0.85, 0.001)) << "there is no better plan";
+}
+
+/// Shares that can move by small parts.
+class FineRebalanceTest : public RebalanceTest {
+ protected:
+  FineRebalanceTest() : RebalanceTest(64) {}
+};
+
+TEST_F(FineRebalanceTest, FourStretchesOfNoiseMoveNothing) {
+  const auto noisy = [](uint64_t draw) {
+    return 1 + 0.1 * (2 * random_uniform(1, RngUse::kImitation, 8, draw) - 1);
+  };
+  const ClusterProfile equal = cluster(1, 1);
+  const CostModel model(recipe_, equal);
+  uint64_t draw = 0;
+  for (int window = 0; window < 100; ++window) {
+    std::vector<StepMeasurement> stretches(4);
+    for (StepMeasurement& stretch : stretches) {
+      const double first = noisy(draw++), second = noisy(draw++);
+      const ClusterProfile now = cluster(first, second);
+      const PlanCost cost = predict(CostModel(recipe_, now), plan_);
+      stretch.step_seconds = cost.step_seconds;
+      for (const PhaseSeconds& phases : cost.ranks)
+        stretch.ranks.push_back({.phases = phases, .end_wait = 0, .waited_for = {}});
+    }
+    const SettledMeasurement together = settle(stretches);
+    EXPECT_FALSE(wanted_after(
+        {.seconds = 1,
+         .off = false,
+         .corrected = {},
+         .settled =
+             WatchedSteps::Settled{corrected_profile(model, plan_, together.mean), together.error},
+         .steps_left = 1000}))
+        << window;
+  }
+}
+
+TEST_F(RebalanceTest, ASmallChangeThatBroughtNothingMakesTheNextSmallOneHarder) {
+  ASSERT_TRUE(settled(1, 0.85, 0.01));
+  change();
+  plan_ = plan_from_borders({{0, 6}, {0, 6}}, {8, 8});
+  EXPECT_FALSE(settled(1, 0.85, 0.01)) << "1.05 times, 1.06 are wanted";
+  EXPECT_THAT(verdict_.value(), HasSubstr("no gain; the next change must promise 1.06x"));
+  EXPECT_FALSE(stretch(1, 0.25));
+  EXPECT_TRUE(stretch(1, 0.25)) << "a large one is as near as before";
 }
 
 TEST_F(RebalanceTest, AStretchAsPredictedStartsTheCountAgain) {
