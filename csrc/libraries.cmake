@@ -44,6 +44,7 @@ if(KENTE_CUDA)
   find_package(CUDAToolkit 13 REQUIRED)
   set(KENTE_NCCL_DIR ${KENTE_TORCH_DIR}/../nvidia/nccl)
   find_path(KENTE_NCCL_INCLUDE nccl.h HINTS ${KENTE_NCCL_DIR}/include REQUIRED)
+  find_library(KENTE_CUBLASLT NAMES libcublasLt.so.13 cublasLt HINTS ${KENTE_NVIDIA_LIB} REQUIRED)
   find_library(KENTE_NCCL NAMES libnccl.so.2 nccl HINTS ${KENTE_NCCL_DIR}/lib REQUIRED)
   target_link_libraries(kente_torch INTERFACE ${KENTE_TORCH_DIR}/lib/libtorch_cuda.so
                         ${KENTE_TORCH_DIR}/lib/libc10_cuda.so CUDA::cudart)

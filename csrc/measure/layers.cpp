@@ -240,7 +240,7 @@ void LayerBench::run_once(const MicroBatch& batch) {
   begin();
   chunk_.forward(0, batch, {});
   begin();
-  chunk_.loss(0);
+  chunk_.loss(0).take();
   begin();
   chunk_.backward_input(0, {});
   begin();

@@ -1,7 +1,6 @@
 #include <utility>
 
 #include "csrc/nn/layers.h"
-#include "csrc/nn/ops/activation.h"
 
 namespace kente {
 namespace {
@@ -51,24 +50,24 @@ std::vector<at::Tensor> BlockLayer::Saved::tensors() const {
           grad_out};
 }
 
-void BlockLayer::run(const MicroBatch& batch, const at::Tensor& x, Saved& saved) const {
+void BlockLayer::run(const BatchOnDevice& batch, const at::Tensor& x, Saved& saved) const {
   norm1_.forward(x, saved.norm1);
   saved.qkv = qkv_.forward(saved.norm1.y);
   context_.tick();
   if (!context_.gpt2())
-    rope(saved.qkv, heads_.heads + heads_.kv_heads, batch.plane(MicroBatch::kPositions),
-         context_.rope, RopeDirection::kForward);
+    context_.ops->rope(saved.qkv, heads_.heads + heads_.kv_heads, batch, context_.rope,
+                       RopeDirection::kForward);
   saved.attn =
-      attention(saved.qkv, heads_, attention_segments(batch, context_.options.stop_at_documents));
+      context_.ops->attention(saved.qkv, heads_, batch, context_.options.stop_at_documents);
   context_.tick();
   norm2_.forward(out_.forward(saved.attn.out, x), saved.norm2);
   context_.tick();
   saved.up = up_.forward(saved.norm2.y);
   context_.tick();
-  saved.act = context_.gpt2() ? gelu(saved.up) : swiglu(saved.up);
+  saved.act = context_.gpt2() ? context_.ops->gelu(saved.up) : context_.ops->swiglu(saved.up);
 }
 
-at::Tensor BlockLayer::forward(const MicroBatch& batch, at::Tensor x, Saved& saved) const {
+at::Tensor BlockLayer::forward(const BatchOnDevice& batch, at::Tensor x, Saved& saved) const {
   run(batch, x, saved);
   at::Tensor y = down_.forward(saved.act, saved.norm2.x);
   if (context_.options.recompute == Recompute::kFull) {
@@ -78,16 +77,16 @@ at::Tensor BlockLayer::forward(const MicroBatch& batch, at::Tensor x, Saved& sav
   return y;
 }
 
-at::Tensor BlockLayer::backward_input(const MicroBatch& batch, at::Tensor grad_out,
+at::Tensor BlockLayer::backward_input(const BatchOnDevice& batch, at::Tensor grad_out,
                                       Saved& saved) const {
   if (context_.options.recompute == Recompute::kFull) run(batch, at::Tensor(saved.norm1.x), saved);
 
   at::Tensor grad_act = down_.backward_input(grad_out);
   context_.tick();
   if (context_.gpt2()) {
-    gelu_backward(saved.up, grad_act);
+    context_.ops->gelu_backward(saved.up, grad_act);
   } else {
-    swiglu_backward(saved.up, grad_act);
+    context_.ops->swiglu_backward(saved.up, grad_act);
   }
   grad_act.reset();
   saved.grad_mid = up_.backward_input(saved.up);
@@ -97,13 +96,13 @@ at::Tensor BlockLayer::backward_input(const MicroBatch& batch, at::Tensor grad_o
 
   const at::Tensor grad_attn = out_.backward_input(saved.grad_mid);
   context_.tick();
-  attention_backward(saved.qkv, heads_,
-                     attention_segments(batch, context_.options.stop_at_documents), saved.attn,
-                     grad_attn);
+  context_.ops->attention_backward(saved.qkv, heads_, batch, context_.options.stop_at_documents,
+                                   saved.attn, grad_attn);
   saved.attn.logsumexp.reset();
+  saved.attn.state = {};
   if (!context_.gpt2())
-    rope(saved.qkv, heads_.heads + heads_.kv_heads, batch.plane(MicroBatch::kPositions),
-         context_.rope, RopeDirection::kBackward);
+    context_.ops->rope(saved.qkv, heads_.heads + heads_.kv_heads, batch, context_.rope,
+                       RopeDirection::kBackward);
   context_.tick();
   at::Tensor grad_x = qkv_.backward_input(saved.qkv);
   norm1_.backward_input(grad_x, saved.grad_mid, saved.norm1);

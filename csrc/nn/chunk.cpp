@@ -17,7 +17,7 @@ namespace {
 
 /// What a micro-batch under way keeps in this chunk.
 struct UnderWay {
-  const MicroBatch* batch = nullptr;
+  std::unique_ptr<BatchOnDevice> batch;
   EmbeddingLayer::Saved embedding;
   std::vector<BlockLayer::Saved> blocks;
   HeadLayer::Saved head;
@@ -31,6 +31,21 @@ int64_t bytes_of(const std::vector<at::Tensor>& tensors) {
 }
 
 }  // namespace
+
+// Row losses, summed by grain in row order.
+LossSums PendingLoss::take() {
+  const std::vector<double> nats = rows_->take();
+  const int64_t grain_rows = grain_samples_ * batch_->length;
+  const int32_t* mask = batch_->plane(MicroBatch::kLossMask);
+  const auto grains = static_cast<size_t>((batch_->samples + grain_samples_ - 1) / grain_samples_);
+  LossSums sums{std::vector<double>(grains), std::vector<int64_t>(grains)};
+  for (size_t row = 0; row < nats.size(); ++row) {
+    const size_t grain = row / static_cast<size_t>(grain_rows);
+    sums.nats[grain] += nats[row];
+    sums.tokens[grain] += mask[row] != 0 ? 1 : 0;
+  }
+  return sums;
+}
 
 struct Chunk::State {
   LayerContext context;
@@ -72,13 +87,14 @@ struct Chunk::State {
   }
 
   /// The first layer's input, flat.
-  at::Tensor start(const MicroBatch& batch, const at::Tensor& input) const {
+  at::Tensor start(const BatchOnDevice& on_device, const at::Tensor& input) const {
+    const MicroBatch& batch = on_device.host();
     KENTE_CHECK(batch.length <= context.model.max_position_embeddings,
                 std::to_string(batch.length) + " positions, the model has " +
                     std::to_string(context.model.max_position_embeddings));
     if (!embedding) return flatten(batch, input);
     KENTE_CHECK(!input.defined(), "the embedding takes no activation");
-    at::Tensor x = embedding->forward(batch);
+    at::Tensor x = embedding->forward(on_device);
     ended(LayerKind::kEmbedding, LayerPass::kForward, batch);
     return x;
   }
@@ -95,10 +111,11 @@ Chunk::Chunk(const ModelConfig& model, LayerRange layers, const ChunkOptions& op
   context.model = model;
   context.options = options;
   context.parameters = &parameters;
+  context.ops = &parameters.ops();
   if (!context.gpt2())
     context.rope =
-        make_rope_table(model.max_position_embeddings, model.head_dim(), model.rope_theta,
-                        options.compute == DType::kF64 ? at::kDouble : at::kFloat);
+        context.ops->rope_table(model.max_position_embeddings, model.head_dim(), model.rope_theta,
+                                options.compute == DType::kF64 ? at::kDouble : at::kFloat);
   if (layers.first == 0) state_->embedding.emplace(context);
   for (int layer = std::max(layers.first, 1); layer <= std::min(layers.last, head - 1); ++layer)
     state_->blocks.emplace_back(context, layer);
@@ -112,12 +129,12 @@ at::Tensor Chunk::forward(int micro_batch, const MicroBatch& batch, at::Tensor i
   const auto [entry, is_new] = state_->under_way.try_emplace(micro_batch);
   KENTE_CHECK(is_new, "micro-batch " + std::to_string(micro_batch) + " is under way");
   UnderWay& saved = entry->second;
-  saved.batch = &batch;
+  saved.batch = state_->context.ops->upload(batch);
   saved.blocks.resize(state_->blocks.size());
-  at::Tensor x = state_->start(batch, input);
+  at::Tensor x = state_->start(*saved.batch, input);
   input.reset();
   for (size_t i = 0; i < state_->blocks.size(); ++i) {
-    x = state_->blocks[i].forward(batch, x, saved.blocks[i]);
+    x = state_->blocks[i].forward(*saved.batch, x, saved.blocks[i]);
     state_->ended(LayerKind::kBlock, LayerPass::kForward, batch);
   }
   if (!state_->head) return state_->unflatten(batch, x);
@@ -126,14 +143,14 @@ at::Tensor Chunk::forward(int micro_batch, const MicroBatch& batch, at::Tensor i
   return {};
 }
 
-LossSums Chunk::loss(int micro_batch) {
+PendingLoss Chunk::loss(int micro_batch) {
   const at::AutoDispatchBelowADInplaceOrView no_autograd;
   KENTE_CHECK(state_->head.has_value(), "no head in this chunk");
   UnderWay& saved = state_->find(micro_batch);
   KENTE_CHECK(!saved.head.grad_logits.defined(), "loss of a micro-batch taken twice");
-  LossSums sums = state_->head->loss(*saved.batch, saved.head);
-  state_->ended(LayerKind::kHead, LayerPass::kLoss, *saved.batch);
-  return sums;
+  PendingLoss pending = state_->head->loss(*saved.batch, saved.head);
+  state_->ended(LayerKind::kHead, LayerPass::kLoss, saved.batch->host());
+  return pending;
 }
 
 at::Tensor Chunk::backward_input(int micro_batch, at::Tensor output_grad) {
@@ -144,18 +161,18 @@ at::Tensor Chunk::backward_input(int micro_batch, at::Tensor output_grad) {
     KENTE_CHECK(!output_grad.defined() && saved.head.grad_logits.defined(),
                 "the head's gradient comes from loss()");
     grad = state_->head->backward_input(saved.head);
-    state_->ended(LayerKind::kHead, LayerPass::kBackwardInput, *saved.batch);
+    state_->ended(LayerKind::kHead, LayerPass::kBackwardInput, saved.batch->host());
   } else {
-    grad = state_->flatten(*saved.batch, output_grad);
+    grad = state_->flatten(saved.batch->host(), output_grad);
     output_grad.reset();
   }
   for (size_t i = state_->blocks.size(); i-- > 0;) {
     grad = state_->blocks[i].backward_input(*saved.batch, std::move(grad), saved.blocks[i]);
-    state_->ended(LayerKind::kBlock, LayerPass::kBackwardInput, *saved.batch);
+    state_->ended(LayerKind::kBlock, LayerPass::kBackwardInput, saved.batch->host());
   }
-  if (!state_->embedding) return state_->unflatten(*saved.batch, grad);
+  if (!state_->embedding) return state_->unflatten(saved.batch->host(), grad);
   state_->embedding->backward_input(std::move(grad), saved.embedding);
-  state_->ended(LayerKind::kEmbedding, LayerPass::kBackwardInput, *saved.batch);
+  state_->ended(LayerKind::kEmbedding, LayerPass::kBackwardInput, saved.batch->host());
   return {};
 }
 
@@ -164,38 +181,40 @@ void Chunk::backward_weight(int micro_batch, GradSink& sink) {
   UnderWay& saved = state_->find(micro_batch);
   if (state_->head) {
     state_->head->backward_weight(saved.head, sink);
-    state_->ended(LayerKind::kHead, LayerPass::kBackwardWeight, *saved.batch);
+    state_->ended(LayerKind::kHead, LayerPass::kBackwardWeight, saved.batch->host());
   }
   for (size_t i = state_->blocks.size(); i-- > 0;) {
     state_->blocks[i].backward_weight(saved.blocks[i], sink);
-    state_->ended(LayerKind::kBlock, LayerPass::kBackwardWeight, *saved.batch);
+    state_->ended(LayerKind::kBlock, LayerPass::kBackwardWeight, saved.batch->host());
   }
   if (state_->embedding) {
     state_->embedding->backward_weight(*saved.batch, saved.embedding, sink);
-    state_->ended(LayerKind::kEmbedding, LayerPass::kBackwardWeight, *saved.batch);
+    state_->ended(LayerKind::kEmbedding, LayerPass::kBackwardWeight, saved.batch->host());
   }
   state_->under_way.erase(micro_batch);
 }
 
 at::Tensor Chunk::evaluate(const MicroBatch& batch, const at::Tensor& input) {
   const at::AutoDispatchBelowADInplaceOrView no_autograd;
-  at::Tensor x = state_->start(batch, input);
+  const auto on_device = state_->context.ops->upload(batch);
+  at::Tensor x = state_->start(*on_device, input);
   for (const BlockLayer& block : state_->blocks) {
     BlockLayer::Saved dropped;
-    x = block.forward(batch, x, dropped);
+    x = block.forward(*on_device, x, dropped);
     state_->ended(LayerKind::kBlock, LayerPass::kForward, batch);
   }
   return state_->unflatten(batch, x);
 }
 
-LossSums Chunk::evaluate_loss(const MicroBatch& batch, const at::Tensor& input) {
+PendingLoss Chunk::evaluate_loss(const MicroBatch& batch, const at::Tensor& input) {
   const at::AutoDispatchBelowADInplaceOrView no_autograd;
   KENTE_CHECK(state_->head.has_value(), "no head in this chunk");
-  LossSums sums = state_->head->evaluate_loss(batch, state_->flatten(batch, input));
+  const auto on_device = state_->context.ops->upload(batch);
+  PendingLoss pending = state_->head->evaluate_loss(*on_device, state_->flatten(batch, input));
   // One operation here; two to whoever counts them.
   state_->ended(LayerKind::kHead, LayerPass::kForward, batch);
   state_->ended(LayerKind::kHead, LayerPass::kLoss, batch);
-  return sums;
+  return pending;
 }
 
 at::Tensor Chunk::evaluate_logits(const MicroBatch& batch, const at::Tensor& input) {

@@ -5,12 +5,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "csrc/base/micro_batch.h"
 #include "csrc/config/plan.h"
 #include "csrc/config/recipe.h"
 #include "csrc/nn/layer_op.h"
+#include "csrc/nn/ops/ops.h"
 #include "csrc/nn/parameters.h"
 
 namespace kente {
@@ -30,6 +32,20 @@ struct LossSums {
   std::vector<int64_t> tokens;
 };
 
+/// The same, when the device may still be at work on it. The micro-batch must outlive it.
+class PendingLoss {
+ public:
+  PendingLoss(std::unique_ptr<RowLosses> rows, const MicroBatch& batch, int64_t grain_samples)
+      : rows_(std::move(rows)), batch_(&batch), grain_samples_(grain_samples) {}
+  /// Waits for the device; once.
+  LossSums take();
+
+ private:
+  std::unique_ptr<RowLosses> rows_;
+  const MicroBatch* batch_;
+  int64_t grain_samples_;
+};
+
 /// Contiguous layers on one rank: explicit forward and backward, no autograd. Keeps what a
 /// micro-batch's backward needs under its number until backward_weight. Activations are [samples,
 /// length, D] in the compute dtype, contiguous. One thread.
@@ -44,7 +60,7 @@ class Chunk {
   at::Tensor forward(int micro_batch, const MicroBatch& batch, at::Tensor input);
   /// Head only: cross-entropy of the logits; keeps their gradient (times loss_seed) for
   /// backward_input.
-  LossSums loss(int micro_batch);
+  PendingLoss loss(int micro_batch);
   /// output_grad is undefined on the head. Returns the gradient of input; undefined on the
   /// embedding.
   at::Tensor backward_input(int micro_batch, at::Tensor output_grad);
@@ -54,8 +70,8 @@ class Chunk {
   /// Forward only, keeps nothing. As forward(); for a chunk that ends with the head, evaluate_loss
   /// and evaluate_logits take the head's input.
   at::Tensor evaluate(const MicroBatch& batch, const at::Tensor& input);
-  LossSums evaluate_loss(const MicroBatch& batch, const at::Tensor& input);
-  /// [samples, length, V] f32
+  PendingLoss evaluate_loss(const MicroBatch& batch, const at::Tensor& input);
+  /// [samples, length, V] f32 (f64); of a GPU's chunk in the compute dtype
   at::Tensor evaluate_logits(const MicroBatch& batch, const at::Tensor& input);
 
   /// From the next loss() on the gradients that start here are times scale. What comes in as

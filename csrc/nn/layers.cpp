@@ -1,15 +1,10 @@
 #include "csrc/nn/layers.h"
 
-#include <ATen/ops/zeros.h>
-
 #include <algorithm>
 #include <utility>
 
 #include "csrc/base/errors.h"
 #include "csrc/nn/ops/element_type.h"
-#include "csrc/nn/ops/embedding.h"
-#include "csrc/nn/ops/linear.h"
-#include "csrc/nn/ops/norm.h"
 
 namespace kente {
 
@@ -33,31 +28,29 @@ EmbeddingLayer::EmbeddingLayer(const LayerContext& context)
   if (context.gpt2()) positions_ = context.parameters->view("embed.positions.weight");
 }
 
-at::Tensor EmbeddingLayer::forward(const MicroBatch& batch) const {
-  const int64_t rows = batch.samples * batch.length;
-  at::Tensor x = embedding(tokens_, batch.plane(MicroBatch::kTokens), rows);
-  if (positions_.defined()) add_embedding(positions_, batch.plane(MicroBatch::kPositions), x);
-  return x;
+at::Tensor EmbeddingLayer::forward(const BatchOnDevice& batch) const {
+  return context_.ops->embedding(tokens_, positions_, batch);
 }
 
 void EmbeddingLayer::backward_input(at::Tensor grad_out, Saved& saved) const {
   saved.grad_out = std::move(grad_out);
 }
 
-void EmbeddingLayer::backward_weight(const MicroBatch& batch, Saved& saved, GradSink& sink) const {
+void EmbeddingLayer::backward_weight(const BatchOnDevice& batch, Saved& saved,
+                                     GradSink& sink) const {
   const bool tied = context_.model.tie_word_embeddings;
-  const int32_t* tokens = batch.plane(MicroBatch::kTokens);
+  const auto add = [&](MicroBatch::Field field, const OpenGradient& gradient, const char* name) {
+    context_.ops->embedding_backward(saved.grad_out, batch, field, gradient.part(name));
+  };
   if (positions_.defined() || !tied) {
     OpenGradient own(sink, *context_.parameters, 0);
-    if (positions_.defined())
-      embedding_backward(saved.grad_out, batch.plane(MicroBatch::kPositions),
-                         own.part("embed.positions.weight"));
-    if (!tied) embedding_backward(saved.grad_out, tokens, own.part("embed.tokens.weight"));
+    if (positions_.defined()) add(MicroBatch::kPositions, own, "embed.positions.weight");
+    if (!tied) add(MicroBatch::kTokens, own, "embed.tokens.weight");
     own.close();
   }
   if (tied) {
     OpenGradient shared(sink, *context_.parameters, context_.model.num_layers());
-    embedding_backward(saved.grad_out, tokens, shared.part("embed.tokens.weight"));
+    add(MicroBatch::kTokens, shared, "embed.tokens.weight");
     shared.close();
   }
   saved = {};
@@ -69,9 +62,7 @@ NormLayer::NormLayer(const LayerContext& context, const std::string& name)
 }
 
 void NormLayer::forward(const at::Tensor& x, NormSaved& saved) const {
-  const double epsilon = context_.model.norm_epsilon;
-  NormOutput out =
-      bias_.defined() ? layer_norm(x, weight_, bias_, epsilon) : rms_norm(x, weight_, epsilon);
+  NormOutput out = context_.ops->norm(x, weight_, bias_, context_.model.norm_epsilon);
   saved.x = x;
   saved.y = std::move(out.y);
   saved.stats = std::move(out.stats);
@@ -79,41 +70,39 @@ void NormLayer::forward(const at::Tensor& x, NormSaved& saved) const {
 
 void NormLayer::backward_input(const at::Tensor& dy, const at::Tensor& residual_grad,
                                NormSaved& saved) const {
-  saved.grad_weight = at::zeros(weight_.sizes(), weight_.options());
-  if (bias_.defined()) {
-    saved.grad_bias = at::zeros(bias_.sizes(), bias_.options());
-    layer_norm_backward(saved.x, saved.stats, weight_, residual_grad, dy, saved.grad_weight,
-                        saved.grad_bias);
-  } else {
-    rms_norm_backward(saved.x, saved.stats, weight_, residual_grad, dy, saved.grad_weight);
-  }
+  saved.grad_weight = context_.ops->zeros(weight_.sizes(), weight_.scalar_type());
+  if (bias_.defined()) saved.grad_bias = context_.ops->zeros(bias_.sizes(), bias_.scalar_type());
+  context_.ops->norm_backward(saved.x, saved.stats, weight_, residual_grad, dy, saved.grad_weight,
+                              saved.grad_bias);
   saved.x.reset();
   saved.stats.reset();
 }
 
 void NormLayer::backward_weight(NormSaved& saved, const OpenGradient& gradient) const {
-  gradient.part(name_ + ".weight").add_(saved.grad_weight);
-  if (bias_.defined()) gradient.part(name_ + ".bias").add_(saved.grad_bias);
+  context_.ops->add(saved.grad_weight, gradient.part(name_ + ".weight"));
+  if (bias_.defined()) context_.ops->add(saved.grad_bias, gradient.part(name_ + ".bias"));
   saved = {};
 }
 
 LinearLayer::LinearLayer(const LayerContext& context, const std::string& name, Bias bias)
-    : name_(name), weight_(context.parameters->view(name + ".weight")) {
-  if (bias == Bias::kYes) bias_ = context.parameters->master_view(name + ".bias");
+    : ops_(*context.ops), name_(name), weight_(context.parameters->view(name + ".weight")) {
+  if (bias == Bias::kNone) return;
+  bias_ = ops_.wants_real_bias() ? context.parameters->master_view(name + ".bias")
+                                 : context.parameters->view(name + ".bias");
 }
 
 at::Tensor LinearLayer::forward(const at::Tensor& x, const at::Tensor& residual) const {
-  return linear(x, weight_, bias_, residual);
+  return ops_.linear(x, weight_, bias_, residual);
 }
 
 at::Tensor LinearLayer::backward_input(const at::Tensor& dy) const {
-  return linear_backward_input(dy, weight_);
+  return ops_.linear_backward_input(dy, weight_);
 }
 
 void LinearLayer::backward_weight(const at::Tensor& dy, const at::Tensor& x,
                                   const OpenGradient& gradient) const {
-  linear_backward_weight(dy, x, gradient.part(name_ + ".weight"));
-  if (bias_.defined()) add_column_sums(dy, gradient.part(name_ + ".bias"));
+  ops_.linear_backward_weight(dy, x, gradient.part(name_ + ".weight"));
+  if (bias_.defined()) ops_.add_column_sums(dy, gradient.part(name_ + ".bias"));
 }
 
 }  // namespace kente

@@ -8,8 +8,7 @@
 #include <vector>
 
 #include "csrc/nn/chunk.h"
-#include "csrc/nn/ops/attention.h"
-#include "csrc/nn/ops/rope.h"
+#include "csrc/nn/ops/ops.h"
 
 // The layers a chunk is made of. Each has forward, backward_input and backward_weight; a Saved
 // struct carries what a micro-batch needs from one to the next.
@@ -56,6 +55,7 @@ struct LayerContext {
   ModelConfig model;
   ChunkOptions options;
   const Parameters* parameters = nullptr;
+  Ops* ops = nullptr;
   double gradient_scale = 1;  // see Chunk::scale_gradients
   RopeTable rope;             // empty for gpt2
   std::function<void()> progress;
@@ -89,9 +89,9 @@ class EmbeddingLayer {
   };
   explicit EmbeddingLayer(const LayerContext& context);
 
-  at::Tensor forward(const MicroBatch& batch) const;
+  at::Tensor forward(const BatchOnDevice& batch) const;
   void backward_input(at::Tensor grad_out, Saved& saved) const;
-  void backward_weight(const MicroBatch& batch, Saved& saved, GradSink& sink) const;
+  void backward_weight(const BatchOnDevice& batch, Saved& saved, GradSink& sink) const;
 
  private:
   const LayerContext& context_;
@@ -129,6 +129,7 @@ class LinearLayer {
                        const OpenGradient& gradient) const;
 
  private:
+  Ops& ops_;
   std::string name_;
   at::Tensor weight_, bias_;
 };
@@ -148,12 +149,12 @@ class BlockLayer {
   BlockLayer(const LayerContext& context, int layer);
 
   /// With recompute FULL saved holds only the input.
-  at::Tensor forward(const MicroBatch& batch, at::Tensor x, Saved& saved) const;
-  at::Tensor backward_input(const MicroBatch& batch, at::Tensor grad_out, Saved& saved) const;
+  at::Tensor forward(const BatchOnDevice& batch, at::Tensor x, Saved& saved) const;
+  at::Tensor backward_input(const BatchOnDevice& batch, at::Tensor grad_out, Saved& saved) const;
   void backward_weight(Saved& saved, GradSink& sink) const;
 
  private:
-  void run(const MicroBatch& batch, const at::Tensor& x, Saved& saved) const;
+  void run(const BatchOnDevice& batch, const at::Tensor& x, Saved& saved) const;
 
   const LayerContext& context_;
   int group_;
@@ -169,19 +170,19 @@ class HeadLayer {
  public:
   struct Saved {
     NormSaved norm;
-    at::Tensor logits;       // [rows, V] f32; the memory of grad_logits
+    at::Tensor logits;       // [rows, V]: Ops::logits_buffer; the memory of grad_logits
     at::Tensor grad_logits;  // compute dtype
     std::vector<at::Tensor> tensors() const;
   };
   explicit HeadLayer(const LayerContext& context);
 
   void forward(const at::Tensor& x, Saved& saved);
-  LossSums loss(const MicroBatch& batch, Saved& saved) const;
+  PendingLoss loss(const BatchOnDevice& batch, Saved& saved) const;
   at::Tensor backward_input(Saved& saved) const;
   void backward_weight(Saved& saved, GradSink& sink);
 
-  LossSums evaluate_loss(const MicroBatch& batch, const at::Tensor& x);
-  /// [rows, V] f32 (f64)
+  PendingLoss evaluate_loss(const BatchOnDevice& batch, const at::Tensor& x);
+  /// [rows, V] as Ops::logits_buffer
   at::Tensor logits(const at::Tensor& x) const;
 
  private:

@@ -36,8 +36,10 @@ void init_parameter(const at::Tensor& flat, const ParamSpec& spec, uint64_t seed
 
 }  // namespace
 
-Parameters::Parameters(const ModelConfig& model, const std::vector<int>& layers, DType compute)
-    : initializer_range_(model.initializer_range),
+Parameters::Parameters(const ModelConfig& model, const std::vector<int>& layers, DType compute,
+                       Ops& ops)
+    : ops_(ops),
+      initializer_range_(model.initializer_range),
       residual_range_(model.family == ModelFamily::kGpt2
                           ? model.initializer_range /
                                 std::sqrt(2.0 * static_cast<double>(model.num_hidden_layers))
@@ -55,10 +57,9 @@ Parameters::Parameters(const ModelConfig& model, const std::vector<int>& layers,
     if (!used) continue;
     held_.push_back(group.index);
     const auto index = static_cast<size_t>(group.index);
-    master_[index] = at::zeros({group.size}, at::TensorOptions().dtype(master_type));
-    compute_[index] = compute_type == master_type
-                          ? master_[index]
-                          : at::zeros({group.size}, at::TensorOptions().dtype(compute_type));
+    master_[index] = ops_.zeros({group.size}, master_type);
+    compute_[index] =
+        compute_type == master_type ? master_[index] : ops_.zeros({group.size}, compute_type);
   }
 }
 
@@ -66,9 +67,12 @@ void Parameters::init(uint64_t seed) {
   const at::AutoDispatchBelowADInplaceOrView no_autograd;
   for (const int group : held_) {
     const at::Tensor& flat = master_[static_cast<size_t>(group)];
+    const at::Tensor on_host =
+        flat.is_cpu() ? flat : at::zeros({layout(group).size}, flat.scalar_type());
     for (const ParamSpec& spec : layout(group).params)
-      init_parameter(flat, spec, seed,
+      init_parameter(on_host, spec, seed,
                      spec.init == InitKind::kResidual ? residual_range_ : initializer_range_);
+    if (!flat.is_cpu()) ops_.cast(ops_.from_host(on_host), flat);
     refresh(group);
   }
 }
@@ -105,7 +109,7 @@ void Parameters::refresh(int group) {
   const at::AutoDispatchBelowADInplaceOrView no_autograd;
   const at::Tensor from = master(group);
   at::Tensor to = compute(group);
-  if (!to.is_same(from)) to.copy_(from);
+  if (!to.is_same(from)) ops_.cast(from, to);
 }
 
 }  // namespace kente

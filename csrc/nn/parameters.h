@@ -8,6 +8,7 @@
 
 #include "csrc/base/dtype.h"
 #include "csrc/config/model_layout.h"
+#include "csrc/nn/ops/ops.h"
 
 namespace kente {
 
@@ -16,14 +17,17 @@ namespace kente {
 class Parameters {
  public:
   /// Holds those groups of the layout that a layer in layers uses. compute is kF32, kBF16, kF16
-  /// or (tests) kF64; master is f32, and f64 when compute is kF64.
-  Parameters(const ModelConfig& model, const std::vector<int>& layers, DType compute);
+  /// or (tests) kF64; master is f32, and f64 when compute is kF64. They lie on the device of ops,
+  /// which must outlive them.
+  Parameters(const ModelConfig& model, const std::vector<int>& layers, DType compute,
+             Ops& ops = cpu_ops());
 
   /// Fills master and compute copy. A pure function of (model, seed): every plan gets the same
   /// weights. Source: gpt2: Radford et al. 2019, section 2.3; llama, qwen2: N(0,
   /// initializer_range).
   void init(uint64_t seed);
 
+  Ops& ops() const { return ops_; }
   /// Held group indices, ascending.
   const std::vector<int>& groups() const { return held_; }
   bool holds(int group) const;
@@ -45,6 +49,7 @@ class Parameters {
  private:
   at::Tensor view_in(const std::vector<at::Tensor>& buffers, const std::string& name) const;
 
+  Ops& ops_;
   double initializer_range_ = 0;
   double residual_range_ = 0;
   std::vector<ParamGroup> layout_;

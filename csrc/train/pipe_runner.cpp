@@ -152,6 +152,7 @@ void PipeRunner::run_actions(const ActionList& actions, const Hooks& hooks) {
     if (mode_ == Mode::kTrain) clock_.add(action, begin, end, step_waited_until_ns_);
     if (recording_) record(action, begin, end);
   }
+  take_losses(hooks);
   const Deadline deadline = Deadline::after_seconds(timeout_seconds_);
   for (Send& send : sends_) finish(send, deadline);
   sends_.clear();
@@ -162,7 +163,7 @@ void PipeRunner::carry_out(const Action& action, const Hooks& hooks) {
     case ActionKind::kForward:
       return forward(action);
     case ActionKind::kLoss:
-      return loss(action, hooks);
+      return loss(action);
     case ActionKind::kBackwardInput: {
       at::Tensor grad =
           chunk(action.chunk).backward_input(action.micro_batch, take(grads_, key(action)));
@@ -180,6 +181,7 @@ void PipeRunner::carry_out(const Action& action, const Hooks& hooks) {
     case ActionKind::kReduceBucket:
       return hooks.reduce(action.bucket);
     case ActionKind::kStep:
+      take_losses(hooks);
       step_waited_until_ns_ = hooks.step();
       if (pacer_) pacer_->step();
       return;
@@ -215,16 +217,24 @@ void PipeRunner::forward(const Action& action) {
   }
 }
 
-void PipeRunner::loss(const Action& action, const Hooks& hooks) {
-  if (mode_ == Mode::kTrain) {
-    const LossSums sums = chunk(action.chunk).loss(action.micro_batch);
-    for (const double nats : sums.nats) incoming_finite_ = incoming_finite_ && std::isfinite(nats);
-    hooks.loss(action.micro_batch, sums);
-  } else {
-    hooks.loss(
-        action.micro_batch,
-        chunk(action.chunk).evaluate_loss(batch(action.micro_batch), take(inputs_, key(action))));
+void PipeRunner::loss(const Action& action) {
+  Chunk& head = chunk(action.chunk);
+  losses_.emplace_back(action.micro_batch, mode_ == Mode::kTrain
+                                               ? head.loss(action.micro_batch)
+                                               : head.evaluate_loss(batch(action.micro_batch),
+                                                                    take(inputs_, key(action))));
+}
+
+// Late: a device goes on with what comes after a loss while nobody waits for it.
+void PipeRunner::take_losses(const Hooks& hooks) {
+  for (auto& [micro_batch, pending] : losses_) {
+    const LossSums sums = pending.take();
+    if (mode_ == Mode::kTrain)
+      for (const double nats : sums.nats)
+        incoming_finite_ = incoming_finite_ && std::isfinite(nats);
+    hooks.loss(micro_batch, sums);
   }
+  losses_.clear();
 }
 
 void PipeRunner::post_next_receive(const ActionList& actions) {

@@ -41,7 +41,7 @@ class PipeRunner {
     /// Returns when its waiting for other ranks ended, on the clock of now_ns().
     std::function<int64_t()> step;
     std::function<void(int bucket)> gather;
-    /// Head only: a micro-batch's sums, as they come.
+    /// Head only: a micro-batch's sums, in their order, before the step.
     std::function<void(int micro_batch, const LossSums&)> loss;
   };
 
@@ -92,7 +92,8 @@ class PipeRunner {
   at::Tensor finish_receive(const Action& action);
   void start_send(const Action& action, const at::Tensor& tensor);
   void forward(const Action& action);
-  void loss(const Action& action, const Hooks& hooks);
+  void loss(const Action& action);
+  void take_losses(const Hooks& hooks);
   MicroBatch& batch(int micro_batch) { return batches_.at(static_cast<size_t>(micro_batch)); }
   Chunk& chunk(int index) { return *chunks_.at(index); }
   DType compute_of(int chunk) const;
@@ -119,6 +120,7 @@ class PipeRunner {
   std::map<std::pair<int, int>, Receive> receives_;    // (tag, peer) -> posted ahead
   size_t next_receive_ = 0;                            // index into the actions
   std::vector<Send> sends_;
+  std::vector<std::pair<int, PendingLoss>> losses_;  // by micro-batch, in order
 
   double scale_ = 1;
   bool incoming_finite_ = true, outgoing_finite_ = true;

@@ -62,7 +62,7 @@ class ChunkOf : public testing::TestWithParam<Case> {
       if (x.defined()) result.border = x.clone();
       x = chunk->forward(4, batch, x);
     }
-    result.loss = chunks.back()->loss(4);
+    result.loss = chunks.back()->loss(4).take();
     at::Tensor grad;
     for (size_t i = chunks.size(); i-- > 0;) grad = chunks[i]->backward_input(4, grad);
     for (size_t i = chunks.size(); i-- > 0;) {
@@ -305,10 +305,11 @@ TEST(Chunk, WithoutBordersADocumentSeesTheOneBefore) {
 TEST(Chunk, EvaluationGivesTheTrainingLossAndKeepsNothing) {
   Whole whole(ModelFamily::kQwen2, true);
   const MicroBatch batch = tiny_batch(whole.model, 2, kLength, false);
-  const LossSums evaluated = whole.chunk.evaluate_loss(batch, whole.chunk.evaluate(batch, {}));
+  const LossSums evaluated =
+      whole.chunk.evaluate_loss(batch, whole.chunk.evaluate(batch, {})).take();
   EXPECT_EQ(whole.chunk.saved_bytes(), 0);
   whole.chunk.forward(0, batch, {});
-  const LossSums trained = whole.chunk.loss(0);
+  const LossSums trained = whole.chunk.loss(0).take();
   EXPECT_EQ(evaluated.nats, trained.nats);
   EXPECT_EQ(evaluated.tokens, trained.tokens);
   int64_t masked = 0;

@@ -51,7 +51,7 @@ TEST_P(GoldenParity, TheFirstLossDiffersByAtMost1e5) {
   Chunk chunk(run_.model, {0, head()}, options(DType::kF32), weights);
   const MicroBatch batch = run_.batch(0, 0, run_.samples);
   chunk.forward(0, batch, {});
-  const LossSums sums = chunk.loss(0);
+  const LossSums sums = chunk.loss(0).take();
   ASSERT_EQ(static_cast<int64_t>(sums.nats.size()), run_.samples);
   double nats = 0;
   for (const double n : sums.nats) nats += n;
@@ -93,7 +93,7 @@ TEST_P(GoldenParity, InBf16TheFirstLossIsWithinHalfAPercent) {
   Chunk chunk(run_.model, {0, head()}, options(DType::kBF16), weights);
   const MicroBatch batch = run_.batch(0, 0, run_.samples);
   chunk.forward(0, batch, {});
-  const LossSums sums = chunk.loss(0);
+  const LossSums sums = chunk.loss(0).take();
   double nats = 0;
   for (const double n : sums.nats) nats += n;
   const double loss = nats / static_cast<double>(run_.samples * run_.length);

@@ -45,7 +45,7 @@ class ModelGradient : public testing::TestWithParam<GradientCase> {
 
   /// loss_seed times the sum of all nats, by the forward-only path.
   double loss(Chunk& chunk, const at::Tensor& input) {
-    const LossSums sums = chunk.evaluate_loss(batch_, chunk.evaluate(batch_, input));
+    const LossSums sums = chunk.evaluate_loss(batch_, chunk.evaluate(batch_, input)).take();
     return 0.25 * std::accumulate(sums.nats.begin(), sums.nats.end(), 0.0);
   }
 

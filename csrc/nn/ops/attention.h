@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -27,7 +28,8 @@ std::vector<AttentionSegment> attention_segments(const MicroBatch& batch, bool s
 
 struct AttentionOutput {
   at::Tensor out;        // [rows, H head_dim] compute dtype
-  at::Tensor logsumexp;  // [rows H] f32 (f64), segment by segment
+  at::Tensor logsumexp;  // [rows H] f32 (f64), segment by segment; a GPU's in its kernel's order
+  std::array<at::Tensor, 2> state;  // what a GPU's kernel wants back, bytes; undefined on a CPU
 };
 
 /// Causal softmax(q k^T / sqrt(head_dim)) v inside each segment. qkv [rows, width]: q, then k, then

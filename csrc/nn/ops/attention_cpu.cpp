@@ -101,7 +101,8 @@ AttentionOutput attention(const at::Tensor& qkv, const AttentionHeads& heads,
   const int64_t width = heads.heads * heads.head_dim;
   AttentionOutput result{
       at::empty({rows, width}, qkv.options()),
-      at::empty({rows * heads.heads}, qkv.options().dtype(real_type(qkv.scalar_type())))};
+      at::empty({rows * heads.heads}, qkv.options().dtype(real_type(qkv.scalar_type()))),
+      {}};
   for (const AttentionSegment& segment : segments) {
     const SegmentViews views = segment_views(qkv, heads, segment);
     const auto [out, logsumexp] = at::_scaled_dot_product_flash_attention_for_cpu(

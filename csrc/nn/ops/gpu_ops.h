@@ -1,0 +1,142 @@
+#pragma once
+
+#include <string>
+
+#include "csrc/device/device.h"
+#include "csrc/device/gemm.h"
+#include "csrc/nn/ops/ops.h"
+
+namespace kente {
+
+namespace cuda {
+struct Queue;
+enum class DataType : uint8_t;
+}  // namespace cuda
+
+/// Tensors on GPU number gpu that are made from now on by this thread, and what ATen does with
+/// them, belong to this stream: memory that a tensor gives back is used again by work that is
+/// queued in it later. Whoever lets another stream touch a tensor keeps it until that is done.
+void bind_tensors(int gpu, Stream& stream);
+
+/// Pinned memory for copies from and to the host, used again when the copy is done. One thread.
+class Staging {
+ public:
+  Staging(Device& device, Stream& stream) : device_(device), stream_(stream) {}
+
+  /// A place of at least so many bytes that no copy uses.
+  class Place {
+   public:
+    Place(DeviceMemory memory, std::unique_ptr<Event> event)
+        : memory_(std::move(memory)), event_(std::move(event)) {}
+    std::byte* data() const { return memory_.data(); }
+    int64_t bytes() const { return memory_.bytes(); }
+    Event& event() const { return *event_; }
+
+   private:
+    DeviceMemory memory_;
+    std::unique_ptr<Event> event_;
+  };
+  Place take(int64_t bytes);
+  /// What is queued in the stream now may still use it.
+  void give_back(Place place);
+  /// Copies it to the device's memory and gives it back.
+  void upload(Place place, void* to, int64_t bytes);
+
+ private:
+  Device& device_;
+  Stream& stream_;
+  std::vector<Place> places_;
+};
+
+/// A micro-batch on a GPU.
+class GpuBatch : public BatchOnDevice {
+ public:
+  /// Where attention ends, as ATen's kernels want it.
+  struct Segments {
+    at::Tensor borders;  // [segments + 1] i32: where each begins; then the number of rows
+    int64_t longest = 0;
+  };
+  /// planes: [kFields, at least rows] i32 on the device, each aligned as the kernels want it.
+  GpuBatch(const MicroBatch& host, at::Tensor planes)
+      : BatchOnDevice(host), planes_(std::move(planes)) {}
+  static const GpuBatch& of(const BatchOnDevice& batch);
+
+  const int32_t* plane(MicroBatch::Field field) const;
+  /// Made by the first layer that asks.
+  mutable std::optional<Segments> segments;
+
+ private:
+  at::Tensor planes_;
+};
+
+/// A GPU's: kernels of cuda/, cuBLASLt's products and ATen's attention, queued in one stream. What
+/// it refuses (widths that are no multiple of 8, heads of RoPE that are none of 16) throws
+/// InternalError that names the operation.
+class GpuOps : public Ops {
+ public:
+  /// gpu: number of the device on this node. device and stream must outlive it; binds the thread's
+  /// tensors to the stream.
+  GpuOps(int gpu, Device& device, Stream& stream);
+
+  at::Tensor empty(at::IntArrayRef sizes, at::ScalarType type) override;
+  at::Tensor zeros(at::IntArrayRef sizes, at::ScalarType type) override;
+  at::Tensor from_host(const at::Tensor& tensor) override;
+  at::Tensor to_host(const at::Tensor& tensor) override;
+  void cast(const at::Tensor& from, const at::Tensor& to) override;
+  void add(const at::Tensor& from, const at::Tensor& to) override;
+  std::unique_ptr<BatchOnDevice> upload(const MicroBatch& batch) override;
+  at::Tensor embedding(const at::Tensor& tokens, const at::Tensor& positions,
+                       const BatchOnDevice& batch) override;
+  void embedding_backward(const at::Tensor& dy, const BatchOnDevice& batch, MicroBatch::Field field,
+                          const at::Tensor& grad_table) override;
+  NormOutput norm(const at::Tensor& x, const at::Tensor& w, const at::Tensor& b,
+                  double eps) override;
+  void norm_backward(const at::Tensor& x, const at::Tensor& stats, const at::Tensor& w,
+                     const at::Tensor& residual_grad, const at::Tensor& dy,
+                     const at::Tensor& grad_w, const at::Tensor& grad_b) override;
+  bool wants_real_bias() const override { return false; }
+  at::Tensor linear(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias,
+                    const at::Tensor& residual) override;
+  at::Tensor linear_backward_input(const at::Tensor& dy, const at::Tensor& w) override;
+  void linear_backward_weight(const at::Tensor& dy, const at::Tensor& x,
+                              const at::Tensor& grad_w) override;
+  void add_column_sums(const at::Tensor& dy, const at::Tensor& grad_bias) override;
+  RopeTable rope_table(int64_t positions, int64_t head_dim, double theta,
+                       at::ScalarType real) override;
+  void rope(const at::Tensor& x, int64_t heads, const BatchOnDevice& batch, const RopeTable& table,
+            RopeDirection direction) override;
+  at::Tensor gelu(const at::Tensor& x) override;
+  void gelu_backward(const at::Tensor& x, const at::Tensor& dy) override;
+  at::Tensor swiglu(const at::Tensor& gate_up) override;
+  void swiglu_backward(const at::Tensor& gate_up, const at::Tensor& dy) override;
+  AttentionOutput attention(const at::Tensor& qkv, const AttentionHeads& heads,
+                            const BatchOnDevice& batch, bool stop_at_documents) override;
+  void attention_backward(const at::Tensor& qkv, const AttentionHeads& heads,
+                          const BatchOnDevice& batch, bool stop_at_documents,
+                          const AttentionOutput& forward, const at::Tensor& grad_out) override;
+  at::Tensor logits_buffer(int64_t rows, int64_t vocabulary, at::ScalarType compute) override;
+  void logits(const at::Tensor& x, const at::Tensor& w, const at::Tensor& logits) override;
+  std::unique_ptr<RowLosses> cross_entropy(const at::Tensor& logits, const BatchOnDevice& batch,
+                                           std::optional<double> grad_scale) override;
+  at::Tensor logits_gradient(const at::Tensor& logits, at::ScalarType compute) override;
+
+ private:
+  cuda::Queue queue() const;
+  /// i32 numbers, copied to the device behind the work that is queued.
+  at::Tensor numbers(const std::vector<int32_t>& values);
+  /// Which of ATen's attention kernels.
+  bool flash(at::ScalarType type) const;
+  const GpuBatch::Segments& segments_of(const BatchOnDevice& batch, bool stop_at_documents);
+
+  const int gpu_;
+  Stream& stream_;
+  const int compute_capability_;
+  Staging staging_;
+  const std::unique_ptr<Gemm> gemm_;
+};
+
+cuda::DataType data_type(at::ScalarType type);
+/// error: of a launch function of cuda/, a cudaError_t.
+void check_launch(int error, const char* operation);
+
+}  // namespace kente

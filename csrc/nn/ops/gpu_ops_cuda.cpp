@@ -1,0 +1,167 @@
+#include <ATen/ops/empty.h>
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "csrc/base/errors.h"
+#include "csrc/nn/ops/element_type.h"
+#include "csrc/nn/ops/gpu_ops.h"
+#include "cuda/cast.h"
+#include "cuda/column_sum.h"
+#include "cuda/queue.h"
+
+namespace kente {
+namespace {
+
+/// A device that takes longer for what was queued has hung.
+constexpr double kLongestSeconds = 60;
+constexpr int64_t kPlaneMultiple = 64;  // i32: 256 bytes
+
+std::byte* bytes_of(const at::Tensor& tensor) {
+  return static_cast<std::byte*>(tensor.mutable_data_ptr());
+}
+
+}  // namespace
+
+Staging::Place Staging::take(int64_t bytes) {
+  for (auto place = places_.begin(); place != places_.end(); ++place) {
+    if (place->bytes() < bytes || !place->event().passed()) continue;
+    Place found = std::move(*place);
+    places_.erase(place);
+    return found;
+  }
+  return {device_.allocate_pinned(bytes), device_.make_event()};
+}
+
+void Staging::give_back(Place place) {
+  stream_.record(place.event());
+  places_.push_back(std::move(place));
+}
+
+void Staging::upload(Place place, void* to, int64_t bytes) {
+  stream_.copy(to, place.data(), bytes);
+  give_back(std::move(place));
+}
+
+const GpuBatch& GpuBatch::of(const BatchOnDevice& batch) {
+  const auto* own = dynamic_cast<const GpuBatch*>(&batch);
+  KENTE_CHECK(own != nullptr, "a micro-batch on another kind of device");
+  return *own;
+}
+
+const int32_t* GpuBatch::plane(MicroBatch::Field field) const {
+  return planes_.const_data_ptr<int32_t>() + field * planes_.size(1);
+}
+
+cuda::DataType data_type(at::ScalarType type) {
+  switch (type) {
+    case at::kFloat:
+      return cuda::DataType::kF32;
+    case at::kHalf:
+      return cuda::DataType::kF16;
+    case at::kBFloat16:
+      return cuda::DataType::kBF16;
+    default:
+      throw InternalError(std::string("no kernel for dtype ") + c10::toString(type));
+  }
+}
+
+void check_launch(int error, const char* operation) {
+  if (error == cudaSuccess) return;
+  KENTE_CHECK(error != cudaErrorInvalidValue, std::string(operation) + " of these shapes");
+  const auto code = static_cast<cudaError_t>(error);
+  throw DeviceError(std::string(operation) + ": " + cudaGetErrorName(code) + ", " +
+                    cudaGetErrorString(code) +
+                    "; resume the run, without this GPU if it happens again");
+}
+
+GpuOps::GpuOps(int gpu, Device& device, Stream& stream)
+    : gpu_(gpu),
+      stream_(stream),
+      compute_capability_(device.facts().compute_capability),
+      staging_(device, stream),
+      gemm_(make_gemm(device, stream)) {
+  bind_tensors(gpu, stream);
+}
+
+cuda::Queue GpuOps::queue() const {
+  return {.stream = static_cast<cudaStream_t>(stream_.native()),
+          .tuning = cuda::tuning_of(compute_capability_)};
+}
+
+at::Tensor GpuOps::empty(at::IntArrayRef sizes, at::ScalarType type) {
+  const at::Device device(at::kCUDA, static_cast<at::DeviceIndex>(gpu_));
+  return at::empty(sizes, at::TensorOptions().dtype(type).device(device));
+}
+
+at::Tensor GpuOps::zeros(at::IntArrayRef sizes, at::ScalarType type) {
+  at::Tensor tensor = empty(sizes, type);
+  stream_.clear(tensor.mutable_data_ptr(), static_cast<int64_t>(tensor.nbytes()));
+  return tensor;
+}
+
+at::Tensor GpuOps::from_host(const at::Tensor& tensor) {
+  at::Tensor copy = empty(tensor.sizes(), tensor.scalar_type());
+  const auto bytes = static_cast<int64_t>(tensor.nbytes());
+  Staging::Place place = staging_.take(bytes);
+  std::memcpy(place.data(), tensor.const_data_ptr(), static_cast<size_t>(bytes));
+  staging_.upload(std::move(place), bytes_of(copy), bytes);
+  return copy;
+}
+
+at::Tensor GpuOps::to_host(const at::Tensor& tensor) {
+  KENTE_CHECK(tensor.is_contiguous(), "a tensor with gaps");
+  at::Tensor copy = at::empty(tensor.sizes(), at::TensorOptions().dtype(tensor.scalar_type()));
+  const auto bytes = static_cast<int64_t>(tensor.nbytes());
+  Staging::Place place = staging_.take(bytes);
+  stream_.copy(place.data(), tensor.const_data_ptr(), bytes);
+  stream_.record(place.event());
+  place.event().wait(Deadline::after_seconds(kLongestSeconds), "a copy to the host");
+  std::memcpy(copy.mutable_data_ptr(), place.data(), static_cast<size_t>(bytes));
+  staging_.give_back(std::move(place));
+  return copy;
+}
+
+at::Tensor GpuOps::numbers(const std::vector<int32_t>& values) {
+  const auto count = static_cast<int64_t>(values.size());
+  at::Tensor on_device = empty({count}, at::kInt);
+  Staging::Place place = staging_.take(4 * count);
+  std::memcpy(place.data(), values.data(), 4 * values.size());
+  staging_.upload(std::move(place), bytes_of(on_device), 4 * count);
+  return on_device;
+}
+
+void GpuOps::cast(const at::Tensor& from, const at::Tensor& to) {
+  KENTE_CHECK(from.numel() == to.numel(),
+              std::to_string(from.numel()) + " elements to " + std::to_string(to.numel()));
+  if (from.numel() == 0) return;
+  check_launch(cuda::cast_scale({.from_dtype = data_type(from.scalar_type()),
+                                 .to_dtype = data_type(to.scalar_type()),
+                                 .count = from.numel(),
+                                 .from = from.const_data_ptr(),
+                                 .to = to.mutable_data_ptr()},
+                                queue()),
+               "cast_scale");
+}
+
+void GpuOps::add(const at::Tensor& from, const at::Tensor& to) {
+  check_launch(cuda::add_column_sums(from.const_data_ptr<float>(), 1, from.numel(),
+                                     to.mutable_data_ptr<float>(), queue().stream),
+               "add_column_sums");
+}
+
+std::unique_ptr<BatchOnDevice> GpuOps::upload(const MicroBatch& batch) {
+  const int64_t rows = batch.samples * batch.length;
+  const int64_t stride = (rows + kPlaneMultiple - 1) / kPlaneMultiple * kPlaneMultiple;
+  at::Tensor planes = empty({MicroBatch::kFields, stride}, at::kInt);
+  const int64_t bytes = 4 * MicroBatch::kFields * stride;
+  Staging::Place place = staging_.take(bytes);
+  for (int64_t field = 0; field < MicroBatch::kFields; ++field)
+    std::memcpy(place.data() + 4 * field * stride, batch.fields.data() + field * rows,
+                static_cast<size_t>(4 * rows));
+  staging_.upload(std::move(place), bytes_of(planes), bytes);
+  return std::make_unique<GpuBatch>(batch, std::move(planes));
+}
+
+}  // namespace kente
