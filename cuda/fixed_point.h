@@ -5,7 +5,7 @@
 
 namespace kente::cuda {
 
-// Sums in fixed point, in which order cannot matter; the formats are csrc/train/fixed_point.h's.
+// Sums in fixed point, in which order cannot matter; the formats are csrc/nn/ops/fixed_point.h's.
 
 /// accumulator[i] += rint(gradient[i] 2^50), wrapping. terms: how many such sums meet in one
 /// element over the whole step. An element that is not finite, or at or beyond 2^62 / terms, is not

@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "comm/communicator.h"
+#include "csrc/nn/ops/fixed_point.h"
 #include "csrc/nn/parameters.h"
 #include "csrc/plan/mesh.h"
 #include "csrc/train/bucket_comms.h"
-#include "csrc/train/fixed_point.h"
 
 namespace kente {
 
@@ -50,6 +50,8 @@ class GradReducer : public GradSink {
   void unscale(int group);
 
   const Parameters& parameters_;
+  Ops& ops_;
+  const std::unique_ptr<FixedSums> fixed_;
   const Mesh& mesh_;
   Reduction reduction_;
   int64_t terms_;  // contributions that meet in one element of the step's sum, at most
@@ -58,7 +60,6 @@ class GradReducer : public GradSink {
   std::vector<at::Tensor> sums_;  // by group: i64 (EXACT) or f32 (FAST) [size]
   at::Tensor scratch_;            // f32 [largest group]; EXACT only
   std::vector<std::unique_ptr<Work>> works_;
-  int64_t poison_ = 0;
   double scale_ = 1;
   bool own_finite_ = true;
 };

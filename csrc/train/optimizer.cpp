@@ -1,44 +1,11 @@
 #include "csrc/train/optimizer.h"
 
-#include <ATen/ops/zeros.h>
-
 #include <algorithm>
 #include <cmath>
 #include <numbers>
 
 namespace kente {
 namespace {
-
-struct AdamWFactors {
-  float gradient, beta1, beta2, epsilon;
-  float keep;        // 1 - lr wd
-  float step_size;   // lr / (1 - b1^t)
-  float root_scale;  // 1 / sqrt(1 - b2^t)
-};
-
-// Elementwise, without contraction: the same bits on every instruction set.
-[[gnu::always_inline]] inline void update_body(float* __restrict p, float* __restrict m,
-                                               float* __restrict v, const float* __restrict g,
-                                               int64_t count, AdamWFactors f) {
-  for (int64_t i = 0; i < count; ++i) {
-    const float gradient = g[i] * f.gradient;
-    m[i] = f.beta1 * m[i] + (1.0f - f.beta1) * gradient;
-    v[i] = f.beta2 * v[i] + (1.0f - f.beta2) * (gradient * gradient);
-    const float denominator = std::sqrt(v[i]) * f.root_scale + f.epsilon;
-    p[i] = p[i] * f.keep - f.step_size * (m[i] / denominator);
-  }
-}
-
-void update_any(float* p, float* m, float* v, const float* g, int64_t count, AdamWFactors f) {
-  update_body(p, m, v, g, count, f);
-}
-
-#if defined(__x86_64__)
-[[gnu::target("avx512f,avx512vl,prefer-vector-width=512")]] void update_avx512(
-    float* p, float* m, float* v, const float* g, int64_t count, AdamWFactors f) {
-  update_body(p, m, v, g, count, f);
-}
-#endif
 
 std::vector<ElementRange> whole_groups(const Parameters& parameters) {
   std::vector<ElementRange> ranges;
@@ -85,8 +52,8 @@ AdamW::AdamW(const OptimizerConfig& config, const Parameters& parameters,
       exp_avg_sq_(shards_.size()) {
   for (const int group : parameters.groups()) {
     const auto index = static_cast<size_t>(group);
-    exp_avg_[index] = at::zeros({shard(group).size()}, at::kFloat);
-    exp_avg_sq_[index] = at::zeros({shard(group).size()}, at::kFloat);
+    exp_avg_[index] = parameters.ops().zeros({shard(group).size()}, at::kFloat);
+    exp_avg_sq_[index] = parameters.ops().zeros({shard(group).size()}, at::kFloat);
   }
 }
 
@@ -95,39 +62,44 @@ AdamW::AdamW(const OptimizerConfig& config, const Parameters& parameters)
 
 void AdamW::reset() {
   for (const int group : parameters_.groups()) {
-    exp_avg(group).zero_();
-    exp_avg_sq(group).zero_();
+    parameters_.ops().clear(exp_avg(group));
+    parameters_.ops().clear(exp_avg_sq(group));
   }
 }
 
-void AdamW::update(int group, const at::Tensor& gradient, float factor, double lr, int64_t step) {
+bool AdamW::update(int group, const at::Tensor& gradient, float factor, double lr, int64_t step) {
   const double t = static_cast<double>(step);
-  AdamWFactors f{};
-  f.gradient = factor;
-  f.beta1 = static_cast<float>(config_.beta1);
-  f.beta2 = static_cast<float>(config_.beta2);
-  f.epsilon = static_cast<float>(config_.epsilon);
-  f.step_size = static_cast<float>(lr / (1 - std::pow(config_.beta1, t)));
-  f.root_scale = static_cast<float>(1 / std::sqrt(1 - std::pow(config_.beta2, t)));
+  const AdamWFactors factors = {
+      .gradient = factor,
+      .beta1 = static_cast<float>(config_.beta1),
+      .beta2 = static_cast<float>(config_.beta2),
+      .epsilon = static_cast<float>(config_.epsilon),
+      .step_size = static_cast<float>(lr / (1 - std::pow(config_.beta1, t))),
+      .root_scale = static_cast<float>(1 / std::sqrt(1 - std::pow(config_.beta2, t)))};
   const ElementRange& own = shard(group);
   float* p = parameters_.master(group).data_ptr<float>();
   float* m = exp_avg(group).data_ptr<float>();
   float* v = exp_avg_sq(group).data_ptr<float>();
   const float* g = gradient.data_ptr<float>();
-#if defined(__x86_64__)
-  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl");
-  const auto update = avx512 ? update_avx512 : update_any;
-#else
-  const auto update = update_any;
-#endif
+  const at::Tensor compute = parameters_.compute(group);
+  auto* copy = compute.is_same(parameters_.master(group))
+                   ? nullptr
+                   : static_cast<std::byte*>(compute.mutable_data_ptr());
+  std::vector<AdamWPiece> pieces;
   for (const ParamSpec& spec : parameters_.layout(group).params) {
-    f.keep = spec.decay ? static_cast<float>(1 - lr * config_.weight_decay) : 1.0f;
     const ElementRange part =
         intersect(own, {.begin = spec.offset, .end = spec.offset + spec.count});
     if (part.size() == 0) continue;
     const int64_t at = part.begin - own.begin;
-    update(p + part.begin, m + at, v + at, g + part.begin, part.size(), f);
+    pieces.push_back({.gradient = g + part.begin,
+                      .master = p + part.begin,
+                      .exp_avg = m + at,
+                      .exp_avg_sq = v + at,
+                      .copy = copy ? copy + part.begin * compute.element_size() : nullptr,
+                      .count = part.size(),
+                      .decay = spec.decay ? lr * config_.weight_decay : 0});
   }
+  return parameters_.ops().adamw(pieces, factors, compute.scalar_type());
 }
 
 }  // namespace kente

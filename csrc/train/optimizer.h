@@ -31,8 +31,9 @@ class AdamW {
   AdamW(const OptimizerConfig& config, const Parameters& parameters);
 
   /// Updates the master weights of this rank's shard of a group. gradient [size] f32, of the whole
-  /// group, is multiplied by factor first; step counts from 1.
-  void update(int group, const at::Tensor& gradient, float factor, double lr, int64_t step);
+  /// group, is multiplied by factor first; step counts from 1. True where the compute copy of the
+  /// shard was written as well.
+  bool update(int group, const at::Tensor& gradient, float factor, double lr, int64_t step);
 
   /// As before the first step.
   void reset();

@@ -1,7 +1,5 @@
 #include "csrc/train/pipe_runner.h"
 
-#include <ATen/ops/empty.h>
-
 #include <algorithm>
 #include <cmath>
 
@@ -61,11 +59,14 @@ double padded_tokens(const Recipe& recipe) {
 }
 
 PipeRunner::PipeRunner(const Recipe& recipe, const Mesh& mesh, const Plan& plan,
-                       Communicator& world, const Parameters& parameters, double timeout_seconds)
+                       Communicator& world, const Parameters& parameters, double timeout_seconds,
+                       Communicator* tensors)
     : recipe_(recipe),
       mesh_(mesh),
       plan_(plan),
       world_(world),
+      tensors_(tensors ? *tensors : world),
+      ops_(parameters.ops()),
       timeout_seconds_(timeout_seconds),
       replica_(mesh.replica_of(world.rank())) {
   for (const int index : mesh.chunks_of(world.rank())) {
@@ -80,7 +81,7 @@ PipeRunner::PipeRunner(const Recipe& recipe, const Mesh& mesh, const Plan& plan,
     options.loss_seed = 1.0 / padded_tokens(recipe);
     options.grain_samples = recipe.grain_samples;
     auto chunk = std::make_unique<Chunk>(recipe.model, at.layers, options, parameters);
-    chunk->on_progress([this] { world_.progress(); });
+    chunk->on_progress([this] { tensors_.progress(); });
     chunk->on_layer([this](const LayerOp& op) {
       if (pacer_) pacer_->layer(op);
     });
@@ -100,6 +101,13 @@ DType PipeRunner::compute_of(int chunk) const {
   return plan_.replicas[static_cast<size_t>(replica_)]
       .stages[static_cast<size_t>(at.stage)]
       .compute;
+}
+
+at::Tensor PipeRunner::converted(const at::Tensor& tensor, at::ScalarType type) const {
+  if (tensor.scalar_type() == type) return tensor;
+  at::Tensor other = ops_.empty(tensor.sizes(), type);
+  ops_.cast(tensor, other);
+  return other;
 }
 
 // One tag per (micro-batch, border between chunks, part): a receive posted ahead never meets
@@ -244,8 +252,8 @@ void PipeRunner::post_next_receive(const ActionList& actions) {
   const int64_t samples = sizes_.at(static_cast<size_t>(action.micro_batch));
   const bool activation = action.kind == ActionKind::kRecvActivation;
   Receive receive;
-  receive.tensor = at::empty({samples, recipe_.sequence_length, recipe_.model.hidden_size},
-                             scalar_type(recipe_.numerics.boundary));
+  receive.tensor = ops_.empty({samples, recipe_.sequence_length, recipe_.model.hidden_size},
+                              scalar_type(recipe_.numerics.boundary));
   if (activation) {
     receive.batch = MicroBatch::zeros(samples, recipe_.sequence_length);
     auto& fields = receive.batch.fields;
@@ -254,7 +262,7 @@ void PipeRunner::post_next_receive(const ActionList& actions) {
         action.peer, tag(action, kFields));
   }
   const int data_tag = tag(action, activation ? kData : kGradient);
-  receive.data = world_.irecv(view_of(receive.tensor), action.peer, data_tag);
+  receive.data = tensors_.irecv(view_of(receive.tensor), action.peer, data_tag);
   receives_.emplace(std::pair(data_tag, action.peer), std::move(receive));
 }
 
@@ -270,11 +278,11 @@ at::Tensor PipeRunner::finish_receive(const Action& action) {
     batch(action.micro_batch) = std::move(node.mapped().batch);
   at::Tensor tensor = std::move(node.mapped().tensor);
   if (!activation && scale_ != 1) {
-    tensor = tensor.to(at::kFloat);
-    incoming_finite_ = incoming_finite_ && all_finite(tensor);
-    tensor.mul_(scale_);
+    tensor = converted(tensor, at::kFloat);
+    incoming_finite_ = incoming_finite_ && ops_.all_finite(tensor);
+    ops_.scale(tensor, scale_);
   }
-  return tensor.to(scalar_type(compute_of(action.chunk)));
+  return converted(tensor, scalar_type(compute_of(action.chunk)));
 }
 
 void PipeRunner::finish(Send& send, const Deadline& deadline) {
@@ -295,19 +303,19 @@ void PipeRunner::start_send(const Action& action, const at::Tensor& tensor) {
   Send send;
   at::Tensor unscaled = tensor;
   if (!activation && scale_ != 1) {
-    unscaled = tensor.to(at::kFloat);
-    outgoing_finite_ = outgoing_finite_ && all_finite(unscaled);
-    unscaled.mul_(1 / scale_);
+    unscaled = converted(tensor, at::kFloat);
+    outgoing_finite_ = outgoing_finite_ && ops_.all_finite(unscaled);
+    ops_.scale(unscaled, 1 / scale_);
   }
-  send.tensor = unscaled.to(scalar_type(recipe_.numerics.boundary));
+  send.tensor = converted(unscaled, scalar_type(recipe_.numerics.boundary));
   if (activation) {
     auto& fields = batch(action.micro_batch).fields;
     send.fields = world_.isend(
         {.data = fields.data(), .count = static_cast<int64_t>(fields.size()), .dtype = DType::kI32},
         action.peer, tag(action, kFields));
   }
-  send.data =
-      world_.isend(view_of(send.tensor), action.peer, tag(action, activation ? kData : kGradient));
+  send.data = tensors_.isend(view_of(send.tensor), action.peer,
+                             tag(action, activation ? kData : kGradient));
   sends_.push_back(std::move(send));
 }
 

@@ -30,9 +30,10 @@ double padded_tokens(const Recipe& recipe);
 /// meanwhile.
 class PipeRunner {
  public:
-  /// timeout_seconds: how long a neighbour may keep us waiting before PeerError.
+  /// timeout_seconds: how long a neighbour may keep us waiting before PeerError. tensors: world for
+  /// buffers on the parameters' device; null where that is the host.
   PipeRunner(const Recipe& recipe, const Mesh& mesh, const Plan& plan, Communicator& world,
-             const Parameters& parameters, double timeout_seconds);
+             const Parameters& parameters, double timeout_seconds, Communicator* tensors = nullptr);
 
   /// What the collective actions do: set by the step, which owns gradients and optimizer.
   struct Hooks {
@@ -97,6 +98,7 @@ class PipeRunner {
   MicroBatch& batch(int micro_batch) { return batches_.at(static_cast<size_t>(micro_batch)); }
   Chunk& chunk(int index) { return *chunks_.at(index); }
   DType compute_of(int chunk) const;
+  at::Tensor converted(const at::Tensor& tensor, at::ScalarType type) const;
   int tag(const Action& action, int part) const;
   void record(const Action& action, int64_t begin_ns, int64_t end_ns);
   void record(const std::string& label, TimelineSpan::Kind kind, int64_t begin_ns, int64_t end_ns);
@@ -105,6 +107,8 @@ class PipeRunner {
   const Mesh& mesh_;
   const Plan& plan_;
   Communicator& world_;
+  Communicator& tensors_;
+  Ops& ops_;
   const double timeout_seconds_;
   const int replica_;
   std::map<int, std::unique_ptr<Chunk>> chunks_;  // by index in the replica

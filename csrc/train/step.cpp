@@ -11,7 +11,7 @@
 namespace kente {
 
 Step::Step(const Recipe& recipe, const Plan& plan, const Mesh& mesh, Communicator& world,
-           Parameters& parameters, AdamW& optimizer, double timeout_seconds)
+           Parameters& parameters, AdamW& optimizer, double timeout_seconds, Communicator* tensors)
     : recipe_(recipe),
       mesh_(mesh),
       world_(world),
@@ -19,9 +19,9 @@ Step::Step(const Recipe& recipe, const Plan& plan, const Mesh& mesh, Communicato
       optimizer_(optimizer),
       timeout_seconds_(timeout_seconds),
       schedule_(make_schedule(mesh, plan.schedule)),
-      comms_(mesh, world),
+      comms_(mesh, tensors ? *tensors : world),
       reducer_(recipe, mesh, parameters, comms_, world.rank()),
-      runner_(recipe, mesh, plan, world, parameters, timeout_seconds),
+      runner_(recipe, mesh, plan, world, parameters, timeout_seconds, tensors),
       scales_(plan) {
   const int replica = mesh.replica_of(world.rank());
   if (replica >= 0)
@@ -134,10 +134,10 @@ int64_t Step::apply(const RankSays& says, const FixedNorm& mine, Vote& vote, Ste
   for (const int group : parameters_.groups()) {
     if (parameters_.layout(group).size == 0) continue;
     KENTE_FAILPOINT("optimizer.group");
-    optimizer_.update(group, reducer_.gradient(group), static_cast<float>(to_mean * keep),
-                      report.lr, step);
+    const bool copied = optimizer_.update(group, reducer_.gradient(group),
+                                          static_cast<float>(to_mean * keep), report.lr, step);
     // Of a sharded plan's weights most are still to be gathered.
-    if (!mesh_.shard_optimizer) parameters_.refresh(group);
+    if (!mesh_.shard_optimizer && !copied) parameters_.refresh(group);
   }
   return waited_until;
 }

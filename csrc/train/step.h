@@ -7,10 +7,10 @@
 #include "comm/communicator.h"
 #include "csrc/config/plan.h"
 #include "csrc/config/recipe.h"
+#include "csrc/nn/ops/fixed_point.h"
 #include "csrc/nn/parameters.h"
 #include "csrc/plan/schedule.h"
 #include "csrc/train/bucket_comms.h"
-#include "csrc/train/fixed_point.h"
 #include "csrc/train/grad_reducer.h"
 #include "csrc/train/gradient_scales.h"
 #include "csrc/train/optimizer.h"
@@ -47,9 +47,11 @@ struct StepReport {
 /// One optimizer step over all ranks: the schedule's actions, one small all_reduce, AdamW.
 class Step {
  public:
-  /// A collective. world, parameters and optimizer must outlive it.
+  /// A collective. world, parameters and optimizer must outlive it. tensors: world for buffers on
+  /// the parameters' device; null where that is the host.
   Step(const Recipe& recipe, const Plan& plan, const Mesh& mesh, Communicator& world,
-       Parameters& parameters, AdamW& optimizer, double timeout_seconds);
+       Parameters& parameters, AdamW& optimizer, double timeout_seconds,
+       Communicator* tensors = nullptr);
 
   /// batches: this step's micro-batches if this rank holds a first chunk, else empty. says: asked
   /// once, as late as it can be told; may be empty. Throws UsageError when no target counted.

@@ -2,7 +2,6 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <bit>
 #include <cstdint>
 
 #include "csrc/base/buffer_view.h"
@@ -28,18 +27,6 @@ inline DType dtype_of(at::ScalarType type) {
     default:
       throw InternalError("no dtype for a tensor type");
   }
-}
-
-/// Whether there is no infinity and no NaN in a contiguous f32 tensor. Needs no memory, unlike
-/// at::isfinite.
-inline bool all_finite(const at::Tensor& values) {
-  KENTE_CHECK(values.is_contiguous(), "tensor not contiguous");
-  constexpr uint32_t kSpecial = 0x7F800000u;  // the exponent of both
-  const float* const floats = values.const_data_ptr<float>();
-  uint32_t found = 0;
-  for (int64_t i = 0; i < values.numel(); ++i)
-    found |= (std::bit_cast<uint32_t>(floats[i]) & kSpecial) == kSpecial ? 1u : 0u;
-  return found == 0;
 }
 
 /// A contiguous tensor's elements; the tensor must outlive the view.

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <numbers>
 
-#include "csrc/train/fixed_point.h"
+#include "csrc/nn/ops/fixed_point.h"
 #include "csrc/train/gather.h"
 
 namespace kente {

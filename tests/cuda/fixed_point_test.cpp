@@ -3,7 +3,7 @@
 #include <cmath>
 #include <limits>
 
-#include "csrc/train/fixed_point.h"
+#include "csrc/nn/ops/fixed_point.h"
 #include "tests/cuda/kernel_case.h"
 
 namespace kente::cuda {

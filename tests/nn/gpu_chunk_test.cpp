@@ -11,8 +11,8 @@
 #include "csrc/nn/chunk.h"
 #include "csrc/nn/ops/element_type.h"
 #include "csrc/nn/ops/gpu_ops.h"
+#include "tests/nn/one_gpu.h"
 #include "tests/nn/tiny_model.h"
-#include "tests/pretend/pretend_tensors.h"
 
 namespace kente {
 namespace {
@@ -29,18 +29,6 @@ ModelConfig gpu_model(ModelFamily family, bool tied) {
   model.intermediate_size = 40;
   return model;
 }
-
-/// One pretended GPU, its stream and its operations.
-struct OneGpu {
-  explicit OneGpu(uint64_t seed, int compute_capability = 90)
-      : node(1, seed, {.compute_capability = compute_capability}) {}
-  pretend::PretendGpu& gpu() { return node.gpu(0); }
-
-  pretend::PretendNode node;
-  const std::unique_ptr<Device> device = make_gpu_device(0);
-  const std::unique_ptr<Stream> stream = device->make_stream(Urgency::kUsual);
-  GpuOps ops{0, *device, *stream};
-};
 
 class OpsSink : public GradSink {
  public:

@@ -32,17 +32,9 @@ DeviceArray::DeviceArray(PretendGpu& gpu, DType dtype, void* data, std::vector<i
     throw std::runtime_error("memory that is no living allocation's");
 }
 
-int64_t DeviceArray::index(const std::vector<int64_t>& at) const {
-  int64_t index = 0;
-  for (size_t i = 0; i < at.size(); ++i) {
-    if (at[i] < 0 || at[i] >= sizes_[i]) throw std::runtime_error("an index beyond its dimension");
-    index += at[i] * strides_[i];
-  }
-  return index;
-}
+void DeviceArray::fail(const std::string& what) { throw std::runtime_error(what); }
 
-double DeviceArray::get(const std::vector<int64_t>& at) const {
-  const int64_t i = index(at);
+double DeviceArray::load(int64_t i) const {
   switch (dtype_) {
     case DType::kF32:
       return static_cast<double>(static_cast<const float*>(data_)[i]);
@@ -57,8 +49,7 @@ double DeviceArray::get(const std::vector<int64_t>& at) const {
   }
 }
 
-void DeviceArray::set(const std::vector<int64_t>& at, double value) const {
-  const int64_t i = index(at);
+void DeviceArray::store(int64_t i, double value) const {
   switch (dtype_) {
     case DType::kF32:
       static_cast<float*>(data_)[i] = static_cast<float>(value);

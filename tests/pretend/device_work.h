@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <string>
 #include <vector>
 
@@ -23,14 +24,27 @@ class DeviceArray {
   DeviceArray(PretendGpu& gpu, DType dtype, void* data, std::vector<int64_t> sizes,
               std::vector<int64_t> strides);
 
-  double get(const std::vector<int64_t>& at) const;
+  double get(std::initializer_list<int64_t> at) const { return load(index(at)); }
+  double get(const std::vector<int64_t>& at) const { return load(index(at)); }
   /// Rounded to the dtype.
-  void set(const std::vector<int64_t>& at, double value) const;
-  void add(const std::vector<int64_t>& at, double value) const { set(at, get(at) + value); }
+  void set(std::initializer_list<int64_t> at, double value) const { store(index(at), value); }
+  void set(const std::vector<int64_t>& at, double value) const { store(index(at), value); }
   int64_t size(size_t dimension) const { return sizes_[dimension]; }
 
  private:
-  int64_t index(const std::vector<int64_t>& at) const;
+  template <typename At>
+  int64_t index(const At& at) const {
+    int64_t index = 0;
+    size_t i = 0;
+    for (const int64_t number : at) {
+      if (number < 0 || number >= sizes_[i]) fail("an index beyond its dimension");
+      index += number * strides_[i++];
+    }
+    return index;
+  }
+  [[noreturn]] static void fail(const std::string& what);
+  double load(int64_t i) const;
+  void store(int64_t i, double value) const;
 
   DType dtype_;
   void* data_;

@@ -76,23 +76,9 @@ class ScaledSteps : public MixedTypes {
                parameters.init(recipe.seed);
                step.gradient_scales().resume(scales);
              },
-         .batch = [this](int64_t step, const MeshMicroBatch& at) { return batch(step, at); },
+         .batch = [&](int64_t step,
+                      const MeshMicroBatch& at) { return made_up_batch(recipe, step, at); },
          .after = [this](const Step& step) { scales_ = step.gradient_scales().state(); }});
-  }
-
-  MicroBatch batch(int64_t step, const MeshMicroBatch& at) const {
-    const Recipe& recipe = options_.train.recipe;
-    MicroBatch batch = MicroBatch::zeros(at.grains, recipe.sequence_length);
-    for (int64_t i = 0; i < at.grains * recipe.sequence_length; ++i) {
-      const int64_t token = at.first_grain * recipe.sequence_length + i;
-      const auto value = static_cast<int32_t>((7 * token + 13 * step) % recipe.model.vocab_size);
-      batch.plane(MicroBatch::kTokens)[i] = value;
-      batch.plane(MicroBatch::kTargets)[i] =
-          static_cast<int32_t>((value + 7) % recipe.model.vocab_size);
-      batch.plane(MicroBatch::kLossMask)[i] = 1;
-      batch.plane(MicroBatch::kPositions)[i] = static_cast<int32_t>(i % recipe.sequence_length);
-    }
-    return batch;
   }
 
   std::string scales_;  // after the last step

@@ -10,6 +10,22 @@
 
 namespace kente {
 
+/// A micro-batch with something to learn: each token follows from the one before. Every fifth
+/// target does not count.
+inline MicroBatch made_up_batch(const Recipe& recipe, int64_t step, const MeshMicroBatch& at) {
+  MicroBatch batch = MicroBatch::zeros(at.grains, recipe.sequence_length);
+  for (int64_t i = 0; i < at.grains * recipe.sequence_length; ++i) {
+    const int64_t token = at.first_grain * recipe.sequence_length + i;
+    const auto value = static_cast<int32_t>((7 * token + 13 * step) % recipe.model.vocab_size);
+    batch.plane(MicroBatch::kTokens)[i] = value;
+    batch.plane(MicroBatch::kTargets)[i] =
+        static_cast<int32_t>((value + 7) % recipe.model.vocab_size);
+    batch.plane(MicroBatch::kLossMask)[i] = token % 5 == 0 ? 0 : 1;
+    batch.plane(MicroBatch::kPositions)[i] = static_cast<int32_t>(i % recipe.sequence_length);
+  }
+  return batch;
+}
+
 /// Bare steps, without files, data or a trainer around them.
 struct StepsOnThreads {
   Recipe recipe;

@@ -1,8 +1,10 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
+#include <bit>
 #include <utility>
 
+#include "csrc/base/errors.h"
 #include "csrc/nn/ops/activation.h"
 #include "csrc/nn/ops/cross_entropy.h"
 #include "csrc/nn/ops/element_type.h"
@@ -22,6 +24,27 @@ class HostLosses : public RowLosses {
   std::vector<double> nats_;
 };
 
+class HostSums : public FixedSums {
+ public:
+  void begin_step() override { norm_ = {}; }
+  void accumulate(const at::Tensor& gradient, const at::Tensor& accumulator,
+                  int64_t terms) override {
+    norm_.poison += accumulate_fixed(gradient.const_data_ptr<float>(), unsigned_of(accumulator),
+                                     gradient.numel(), terms);
+  }
+  void add_squares(const at::Tensor& gradient) override {
+    kente::add_squares(gradient.const_data_ptr<float>(), gradient.numel(), norm_);
+  }
+  FixedNorm take() override { return norm_; }
+
+  static uint64_t* unsigned_of(const at::Tensor& accumulator) {
+    return reinterpret_cast<uint64_t*>(accumulator.mutable_data_ptr<int64_t>());
+  }
+
+ private:
+  FixedNorm norm_;
+};
+
 class CpuOps : public Ops {
  public:
   at::Tensor empty(at::IntArrayRef sizes, at::ScalarType type) override {
@@ -34,6 +57,17 @@ class CpuOps : public Ops {
   at::Tensor to_host(const at::Tensor& tensor) override { return tensor.clone(); }
   void cast(const at::Tensor& from, const at::Tensor& to) override { to.copy_(from); }
   void add(const at::Tensor& from, const at::Tensor& to) override { to.add_(from); }
+  void clear(const at::Tensor& tensor) override { tensor.zero_(); }
+  void scale(const at::Tensor& tensor, double factor) override { tensor.mul_(factor); }
+  bool all_finite(const at::Tensor& tensor) override {
+    KENTE_CHECK(tensor.is_contiguous(), "tensor not contiguous");
+    constexpr uint32_t kSpecial = 0x7F800000u;  // the exponent of both
+    const float* const values = tensor.const_data_ptr<float>();
+    uint32_t found = 0;
+    for (int64_t i = 0; i < tensor.numel(); ++i)
+      found |= (std::bit_cast<uint32_t>(values[i]) & kSpecial) == kSpecial ? 1u : 0u;
+    return found == 0;
+  }
 
   std::unique_ptr<BatchOnDevice> upload(const MicroBatch& batch) override {
     return std::make_unique<BatchOnDevice>(batch);
@@ -124,6 +158,17 @@ class CpuOps : public Ops {
   }
   at::Tensor logits_gradient(const at::Tensor& logits, at::ScalarType compute) override {
     return is_half(compute) ? round_in_place(logits, compute) : logits;
+  }
+
+  std::unique_ptr<FixedSums> fixed_sums() override { return std::make_unique<HostSums>(); }
+  void fixed_to_float(const at::Tensor& accumulator, const at::Tensor& gradient) override {
+    kente::fixed_to_float(HostSums::unsigned_of(accumulator), gradient.mutable_data_ptr<float>(),
+                          gradient.numel());
+  }
+  bool adamw(const std::vector<AdamWPiece>& pieces, const AdamWFactors& factors,
+             at::ScalarType) override {
+    for (const AdamWPiece& piece : pieces) kente::adamw(piece, factors);
+    return false;
   }
 };
 

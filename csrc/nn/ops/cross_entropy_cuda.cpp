@@ -9,34 +9,35 @@ namespace kente {
 namespace {
 
 constexpr int64_t kStrideMultiple = 128;
-constexpr double kLongestSeconds = 60;
 
 class GpuLosses : public RowLosses {
  public:
-  GpuLosses(Staging& staging, Staging::Place place, int64_t rows)
-      : staging_(staging), place_(std::move(place)), rows_(rows) {}
+  GpuLosses(Staging& staging, Stream& stream, Staging::Place place, int64_t rows)
+      : staging_(staging), stream_(stream), place_(std::move(place)), rows_(rows) {}
   GpuLosses(const GpuLosses&) = delete;
   GpuLosses& operator=(const GpuLosses&) = delete;
   ~GpuLosses() override {
     if (!place_) return;
     try {
-      staging_.give_back(*std::move(place_));
+      staging_.give_back(*std::move(place_), stream_);
     } catch (const DeviceError&) {  // told by whoever asks for something
     }
   }
 
   std::vector<double> take() override {
     KENTE_CHECK(place_, "losses taken twice");
-    place_->event().wait(Deadline::after_seconds(kLongestSeconds), "the losses of a micro-batch");
+    place_->event().wait(Deadline::after_seconds(kLongestWaitSeconds),
+                         "the losses of a micro-batch");
     const auto* nats = reinterpret_cast<const float*>(place_->data());
     std::vector<double> copy(nats, nats + rows_);
-    staging_.give_back(*std::move(place_));
+    staging_.give_back(*std::move(place_), stream_);
     place_.reset();
     return copy;
   }
 
  private:
   Staging& staging_;
+  Stream& stream_;
   std::optional<Staging::Place> place_;
   const int64_t rows_;
 };
@@ -79,7 +80,7 @@ std::unique_ptr<RowLosses> GpuOps::cross_entropy(const at::Tensor& logits,
   Staging::Place place = staging_.take(4 * rows);
   stream_.copy(place.data(), nats.const_data_ptr(), 4 * rows);
   stream_.record(place.event());
-  return std::make_unique<GpuLosses>(staging_, std::move(place), rows);
+  return std::make_unique<GpuLosses>(staging_, stream_, std::move(place), rows);
 }
 
 at::Tensor GpuOps::logits_gradient(const at::Tensor& logits, at::ScalarType) { return logits; }

@@ -4,6 +4,7 @@
 
 #include "csrc/device/device.h"
 #include "csrc/device/gemm.h"
+#include "csrc/device/staging.h"
 #include "csrc/nn/ops/ops.h"
 
 namespace kente {
@@ -18,35 +19,8 @@ enum class DataType : uint8_t;
 /// queued in it later. Whoever lets another stream touch a tensor keeps it until that is done.
 void bind_tensors(int gpu, Stream& stream);
 
-/// Pinned memory for copies from and to the host, used again when the copy is done. One thread.
-class Staging {
- public:
-  Staging(Device& device, Stream& stream) : device_(device), stream_(stream) {}
-
-  /// A place of at least so many bytes that no copy uses.
-  class Place {
-   public:
-    Place(DeviceMemory memory, std::unique_ptr<Event> event)
-        : memory_(std::move(memory)), event_(std::move(event)) {}
-    std::byte* data() const { return memory_.data(); }
-    int64_t bytes() const { return memory_.bytes(); }
-    Event& event() const { return *event_; }
-
-   private:
-    DeviceMemory memory_;
-    std::unique_ptr<Event> event_;
-  };
-  Place take(int64_t bytes);
-  /// What is queued in the stream now may still use it.
-  void give_back(Place place);
-  /// Copies it to the device's memory and gives it back.
-  void upload(Place place, void* to, int64_t bytes);
-
- private:
-  Device& device_;
-  Stream& stream_;
-  std::vector<Place> places_;
-};
+/// A device that takes longer for what was queued has hung.
+inline constexpr double kLongestWaitSeconds = 60;
 
 /// A micro-batch on a GPU.
 class GpuBatch : public BatchOnDevice {
@@ -84,6 +58,9 @@ class GpuOps : public Ops {
   at::Tensor to_host(const at::Tensor& tensor) override;
   void cast(const at::Tensor& from, const at::Tensor& to) override;
   void add(const at::Tensor& from, const at::Tensor& to) override;
+  void clear(const at::Tensor& tensor) override;
+  void scale(const at::Tensor& tensor, double factor) override;
+  bool all_finite(const at::Tensor& tensor) override;
   std::unique_ptr<BatchOnDevice> upload(const MicroBatch& batch) override;
   at::Tensor embedding(const at::Tensor& tokens, const at::Tensor& positions,
                        const BatchOnDevice& batch) override;
@@ -119,9 +96,16 @@ class GpuOps : public Ops {
   std::unique_ptr<RowLosses> cross_entropy(const at::Tensor& logits, const BatchOnDevice& batch,
                                            std::optional<double> grad_scale) override;
   at::Tensor logits_gradient(const at::Tensor& logits, at::ScalarType compute) override;
+  std::unique_ptr<FixedSums> fixed_sums() override;
+  void fixed_to_float(const at::Tensor& accumulator, const at::Tensor& gradient) override;
+  bool adamw(const std::vector<AdamWPiece>& pieces, const AdamWFactors& factors,
+             at::ScalarType copy) override;
 
  private:
+  class Sums;
   cuda::Queue queue() const;
+  /// Bytes, copied to the device behind the work that is queued.
+  at::Tensor bytes(const void* data, size_t count);
   /// i32 numbers, copied to the device behind the work that is queued.
   at::Tensor numbers(const std::vector<int32_t>& values);
   /// Which of ATen's attention kernels.

@@ -14,35 +14,9 @@
 namespace kente {
 namespace {
 
-/// A device that takes longer for what was queued has hung.
-constexpr double kLongestSeconds = 60;
 constexpr int64_t kPlaneMultiple = 64;  // i32: 256 bytes
 
-std::byte* bytes_of(const at::Tensor& tensor) {
-  return static_cast<std::byte*>(tensor.mutable_data_ptr());
-}
-
 }  // namespace
-
-Staging::Place Staging::take(int64_t bytes) {
-  for (auto place = places_.begin(); place != places_.end(); ++place) {
-    if (place->bytes() < bytes || !place->event().passed()) continue;
-    Place found = std::move(*place);
-    places_.erase(place);
-    return found;
-  }
-  return {device_.allocate_pinned(bytes), device_.make_event()};
-}
-
-void Staging::give_back(Place place) {
-  stream_.record(place.event());
-  places_.push_back(std::move(place));
-}
-
-void Staging::upload(Place place, void* to, int64_t bytes) {
-  stream_.copy(to, place.data(), bytes);
-  give_back(std::move(place));
-}
 
 const GpuBatch& GpuBatch::of(const BatchOnDevice& batch) {
   const auto* own = dynamic_cast<const GpuBatch*>(&batch);
@@ -80,7 +54,7 @@ GpuOps::GpuOps(int gpu, Device& device, Stream& stream)
     : gpu_(gpu),
       stream_(stream),
       compute_capability_(device.facts().compute_capability),
-      staging_(device, stream),
+      staging_(device),
       gemm_(make_gemm(device, stream)) {
   bind_tensors(gpu, stream);
 }
@@ -97,8 +71,23 @@ at::Tensor GpuOps::empty(at::IntArrayRef sizes, at::ScalarType type) {
 
 at::Tensor GpuOps::zeros(at::IntArrayRef sizes, at::ScalarType type) {
   at::Tensor tensor = empty(sizes, type);
-  stream_.clear(tensor.mutable_data_ptr(), static_cast<int64_t>(tensor.nbytes()));
+  clear(tensor);
   return tensor;
+}
+
+void GpuOps::clear(const at::Tensor& tensor) {
+  KENTE_CHECK(tensor.is_contiguous(), "a tensor with gaps");
+  stream_.clear(tensor.mutable_data_ptr(), static_cast<int64_t>(tensor.nbytes()));
+}
+
+void GpuOps::scale(const at::Tensor& tensor, double factor) {
+  if (tensor.numel() == 0) return;
+  check_launch(cuda::cast_scale({.count = tensor.numel(),
+                                 .from = tensor.const_data_ptr(),
+                                 .to = tensor.mutable_data_ptr(),
+                                 .factor = static_cast<float>(factor)},
+                                queue()),
+               "cast_scale");
 }
 
 at::Tensor GpuOps::from_host(const at::Tensor& tensor) {
@@ -106,7 +95,7 @@ at::Tensor GpuOps::from_host(const at::Tensor& tensor) {
   const auto bytes = static_cast<int64_t>(tensor.nbytes());
   Staging::Place place = staging_.take(bytes);
   std::memcpy(place.data(), tensor.const_data_ptr(), static_cast<size_t>(bytes));
-  staging_.upload(std::move(place), bytes_of(copy), bytes);
+  staging_.upload(std::move(place), copy.mutable_data_ptr(), bytes, stream_);
   return copy;
 }
 
@@ -117,10 +106,19 @@ at::Tensor GpuOps::to_host(const at::Tensor& tensor) {
   Staging::Place place = staging_.take(bytes);
   stream_.copy(place.data(), tensor.const_data_ptr(), bytes);
   stream_.record(place.event());
-  place.event().wait(Deadline::after_seconds(kLongestSeconds), "a copy to the host");
+  place.event().wait(Deadline::after_seconds(kLongestWaitSeconds), "a copy to the host");
   std::memcpy(copy.mutable_data_ptr(), place.data(), static_cast<size_t>(bytes));
-  staging_.give_back(std::move(place));
+  staging_.give_back(std::move(place), stream_);
   return copy;
+}
+
+at::Tensor GpuOps::bytes(const void* data, size_t count) {
+  const auto size = static_cast<int64_t>(count);
+  at::Tensor on_device = empty({size}, at::kByte);
+  Staging::Place place = staging_.take(size);
+  std::memcpy(place.data(), data, count);
+  staging_.upload(std::move(place), on_device.mutable_data_ptr(), size, stream_);
+  return on_device;
 }
 
 at::Tensor GpuOps::numbers(const std::vector<int32_t>& values) {
@@ -128,7 +126,7 @@ at::Tensor GpuOps::numbers(const std::vector<int32_t>& values) {
   at::Tensor on_device = empty({count}, at::kInt);
   Staging::Place place = staging_.take(4 * count);
   std::memcpy(place.data(), values.data(), 4 * values.size());
-  staging_.upload(std::move(place), bytes_of(on_device), 4 * count);
+  staging_.upload(std::move(place), on_device.mutable_data_ptr(), 4 * count, stream_);
   return on_device;
 }
 
@@ -160,7 +158,7 @@ std::unique_ptr<BatchOnDevice> GpuOps::upload(const MicroBatch& batch) {
   for (int64_t field = 0; field < MicroBatch::kFields; ++field)
     std::memcpy(place.data() + 4 * field * stride, batch.fields.data() + field * rows,
                 static_cast<size_t>(4 * rows));
-  staging_.upload(std::move(place), bytes_of(planes), bytes);
+  staging_.upload(std::move(place), planes.mutable_data_ptr(), bytes, stream_);
   return std::make_unique<GpuBatch>(batch, std::move(planes));
 }
 

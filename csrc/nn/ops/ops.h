@@ -9,7 +9,9 @@
 
 #include "csrc/base/dtype.h"
 #include "csrc/base/micro_batch.h"
+#include "csrc/nn/ops/adamw.h"
 #include "csrc/nn/ops/attention.h"
+#include "csrc/nn/ops/fixed_point.h"
 #include "csrc/nn/ops/norm.h"
 #include "csrc/nn/ops/rope.h"
 
@@ -38,10 +40,24 @@ class RowLosses {
   virtual std::vector<double> take() = 0;
 };
 
-/// The operations that layers are made of, on one kind of device. What each computes, shapes and
-/// dtypes are documented in the headers of this folder, where the CPU's are; all tensors are this
-/// device's. Work is done in the order of the calls; on a GPU it may not have begun when a call
-/// returns. One thread.
+/// Sums of a step's gradients in fixed point, which a device may still be at work on; see
+/// csrc/nn/ops/fixed_point.h. One step at a time.
+class FixedSums {
+ public:
+  virtual ~FixedSums() = default;
+  virtual void begin_step() = 0;
+  /// accumulator [n] i64 += gradient [n] f32 in fixed point.
+  virtual void accumulate(const at::Tensor& gradient, const at::Tensor& accumulator,
+                          int64_t terms) = 0;
+  virtual void add_squares(const at::Tensor& gradient) = 0;
+  /// The squares since begin_step(), with the poison of both. Waits.
+  virtual FixedNorm take() = 0;
+};
+
+/// The operations that layers and the optimizer are made of, on one kind of device. What each
+/// computes, shapes and dtypes are documented in the headers of this folder, where the CPU's are;
+/// all tensors are this device's. Work is done in the order of the calls; on a GPU it may not have
+/// begun when a call returns. One thread.
 class Ops {
  public:
   virtual ~Ops() = default;
@@ -55,6 +71,12 @@ class Ops {
   virtual void cast(const at::Tensor& from, const at::Tensor& to) = 0;
   /// to += from, both f32 (f64).
   virtual void add(const at::Tensor& from, const at::Tensor& to) = 0;
+  virtual void clear(const at::Tensor& tensor) = 0;
+  /// f32, in place.
+  virtual void scale(const at::Tensor& tensor, double factor) = 0;
+  /// Whether there is no infinity and no NaN in a contiguous f32 tensor; a GPU may call squares
+  /// that sum to 2^40 in a block of 1,024 infinite, too. Waits.
+  virtual bool all_finite(const at::Tensor& tensor) = 0;
 
   virtual std::unique_ptr<BatchOnDevice> upload(const MicroBatch& batch) = 0;
 
@@ -110,6 +132,13 @@ class Ops {
                                                    std::optional<double> grad_scale) = 0;
   /// What cross_entropy left, in the compute dtype and in the buffer's memory.
   virtual at::Tensor logits_gradient(const at::Tensor& logits, at::ScalarType compute) = 0;
+
+  virtual std::unique_ptr<FixedSums> fixed_sums() = 0;
+  /// gradient [n] f32 = accumulator [n] i64, rounded once.
+  virtual void fixed_to_float(const at::Tensor& accumulator, const at::Tensor& gradient) = 0;
+  /// Updates all pieces; true where their copies, of that dtype, were written too.
+  virtual bool adamw(const std::vector<AdamWPiece>& pieces, const AdamWFactors& factors,
+                     at::ScalarType copy) = 0;
 };
 
 /// The host's: every call has ended when it returns.

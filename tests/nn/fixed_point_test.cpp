@@ -1,4 +1,4 @@
-#include "csrc/train/fixed_point.h"
+#include "csrc/nn/ops/fixed_point.h"
 
 #include <gtest/gtest.h>
 
