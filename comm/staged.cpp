@@ -1,9 +1,9 @@
 #include "comm/staged.h"
 
 #include <algorithm>
-#include <cstring>
 #include <deque>
 #include <functional>
+#include <mutex>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -34,6 +34,15 @@ struct Shared {
   /// Lets everything go on that can.
   void pump();
 };
+
+/// Whoever gives up an operation ends the process; until then peers and the device may use its
+/// memory.
+void keep_for_ever(Staging::Place place) {
+  static std::mutex mutex;
+  static auto* const kept = new std::vector<Staging::Place>;
+  const std::lock_guard lock(mutex);
+  kept->push_back(std::move(place));
+}
 
 /// One operation: its input's way to pinned memory, the inner operation there, its output's way
 /// back. Input and output may be the same bytes.
@@ -70,9 +79,8 @@ class StagedWork : public Work {
     std::erase(shared_.under_way, this);
     if (order_) std::erase(*order_, this);
     if (finished_) return;
-    // Whoever gives up ends the process; until then peers and the device may use this memory.
     inner_.reset();
-    new std::optional<Staging::Place>(std::move(place_));
+    keep_for_ever(*std::move(place_));
   }
 
   bool done() override {

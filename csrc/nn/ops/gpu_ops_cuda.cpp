@@ -93,6 +93,7 @@ void GpuOps::scale(const at::Tensor& tensor, double factor) {
 at::Tensor GpuOps::from_host(const at::Tensor& tensor) {
   at::Tensor copy = empty(tensor.sizes(), tensor.scalar_type());
   const auto bytes = static_cast<int64_t>(tensor.nbytes());
+  if (bytes == 0) return copy;
   Staging::Place place = staging_.take(bytes);
   std::memcpy(place.data(), tensor.const_data_ptr(), static_cast<size_t>(bytes));
   staging_.upload(std::move(place), copy.mutable_data_ptr(), bytes, stream_);
@@ -103,6 +104,7 @@ at::Tensor GpuOps::to_host(const at::Tensor& tensor) {
   KENTE_CHECK(tensor.is_contiguous(), "a tensor with gaps");
   at::Tensor copy = at::empty(tensor.sizes(), at::TensorOptions().dtype(tensor.scalar_type()));
   const auto bytes = static_cast<int64_t>(tensor.nbytes());
+  if (bytes == 0) return copy;
   Staging::Place place = staging_.take(bytes);
   stream_.copy(place.data(), tensor.const_data_ptr(), bytes);
   stream_.record(place.event());
