@@ -40,14 +40,14 @@ void Rebalance::look(const Plan& plan, const Stretch& measured) {
   newest_.reset();
   settled_.reset();
   looking_ = true;
-  work_.start([this, plan, measured] {
+  work_.start([this, plan, measured, least = least_gain_, least_settled = least_settled_gain_] {
     if (measured.off) newest_ = find(plan, measured.corrected);
-    if (newest_) newest_->least_gain = least_gain_;
+    if (newest_) newest_->least_gain = least;
     if (!measured.settled) return;
     settled_ = find(plan, measured.settled->corrected);
     if (!settled_) return;
     settled_->settled = true;
-    settled_->least_gain = std::max(least_settled_gain_, 1 + measured.settled->error);
+    settled_->least_gain = std::max(least_settled, 1 + measured.settled->error);
   });
 }
 

@@ -104,9 +104,9 @@ class GpuOps : public Ops {
  private:
   class Sums;
   cuda::Queue queue() const;
-  /// Bytes, copied to the device behind the work that is queued.
+  /// Copies data to all of a tensor, behind the work that is queued.
+  void send(const void* data, const at::Tensor& to);
   at::Tensor bytes(const void* data, size_t count);
-  /// i32 numbers, copied to the device behind the work that is queued.
   at::Tensor numbers(const std::vector<int32_t>& values);
   /// Which of ATen's attention kernels.
   bool flash(at::ScalarType type) const;

@@ -90,13 +90,18 @@ void GpuOps::scale(const at::Tensor& tensor, double factor) {
                "cast_scale");
 }
 
-at::Tensor GpuOps::from_host(const at::Tensor& tensor) {
-  at::Tensor copy = empty(tensor.sizes(), tensor.scalar_type());
-  const auto bytes = static_cast<int64_t>(tensor.nbytes());
-  if (bytes == 0) return copy;
+void GpuOps::send(const void* data, const at::Tensor& to) {
+  const auto bytes = static_cast<int64_t>(to.nbytes());
+  if (bytes == 0) return;
   Staging::Place place = staging_.take(bytes);
-  std::memcpy(place.data(), tensor.const_data_ptr(), static_cast<size_t>(bytes));
-  staging_.upload(std::move(place), copy.mutable_data_ptr(), bytes, stream_);
+  std::memcpy(place.data(), data, to.nbytes());
+  staging_.upload(std::move(place), to.mutable_data_ptr(), bytes, stream_);
+}
+
+at::Tensor GpuOps::from_host(const at::Tensor& tensor) {
+  KENTE_CHECK(tensor.is_contiguous(), "a tensor with gaps");
+  at::Tensor copy = empty(tensor.sizes(), tensor.scalar_type());
+  send(tensor.const_data_ptr(), copy);
   return copy;
 }
 
@@ -115,20 +120,14 @@ at::Tensor GpuOps::to_host(const at::Tensor& tensor) {
 }
 
 at::Tensor GpuOps::bytes(const void* data, size_t count) {
-  const auto size = static_cast<int64_t>(count);
-  at::Tensor on_device = empty({size}, at::kByte);
-  Staging::Place place = staging_.take(size);
-  std::memcpy(place.data(), data, count);
-  staging_.upload(std::move(place), on_device.mutable_data_ptr(), size, stream_);
+  at::Tensor on_device = empty({static_cast<int64_t>(count)}, at::kByte);
+  send(data, on_device);
   return on_device;
 }
 
 at::Tensor GpuOps::numbers(const std::vector<int32_t>& values) {
-  const auto count = static_cast<int64_t>(values.size());
-  at::Tensor on_device = empty({count}, at::kInt);
-  Staging::Place place = staging_.take(4 * count);
-  std::memcpy(place.data(), values.data(), 4 * values.size());
-  staging_.upload(std::move(place), on_device.mutable_data_ptr(), 4 * count, stream_);
+  at::Tensor on_device = empty({static_cast<int64_t>(values.size())}, at::kInt);
+  send(values.data(), on_device);
   return on_device;
 }
 

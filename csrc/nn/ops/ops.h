@@ -64,8 +64,9 @@ class Ops {
 
   virtual at::Tensor empty(at::IntArrayRef sizes, at::ScalarType type) = 0;
   virtual at::Tensor zeros(at::IntArrayRef sizes, at::ScalarType type) = 0;
-  /// A tensor of the host's, contiguous, on the device, and back. Waits.
+  /// A copy of a tensor of the host's, contiguous.
   virtual at::Tensor from_host(const at::Tensor& tensor) = 0;
+  /// A copy on the host of a contiguous tensor. Waits.
   virtual at::Tensor to_host(const at::Tensor& tensor) = 0;
   /// to = from, rounded. Of the same number of elements, contiguous.
   virtual void cast(const at::Tensor& from, const at::Tensor& to) = 0;
