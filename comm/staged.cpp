@@ -10,6 +10,7 @@
 
 #include "csrc/base/backoff.h"
 #include "csrc/base/errors.h"
+#include "csrc/base/round_up.h"
 #include "csrc/device/staging.h"
 
 namespace kente {
@@ -107,9 +108,7 @@ class StagedWork : public Work {
 
  private:
   static constexpr int64_t kAlignment = 256;
-  static int64_t aligned(int64_t bytes) {
-    return (bytes + kAlignment - 1) / kAlignment * kAlignment;
-  }
+  static int64_t aligned(int64_t bytes) { return round_up(bytes, kAlignment); }
   BufferView host(BufferView like, int64_t offset) const {
     return {.data = place_->data() + offset, .count = like.count, .dtype = like.dtype};
   }
@@ -147,15 +146,40 @@ void Shared::pump() {
   for (size_t i = 0; i < under_way.size(); ++i) under_way[i]->done();
 }
 
-class StagedCommunicator : public Communicator {
+/// What both kinds of communicators have in common.
+class OverInner : public Communicator {
  public:
-  StagedCommunicator(std::shared_ptr<Shared> shared, Communicator& inner)
+  OverInner(std::shared_ptr<Shared> shared, Communicator& inner)
       : shared_(std::move(shared)), inner_(inner) {}
-  StagedCommunicator(std::shared_ptr<Shared> shared, std::unique_ptr<Communicator> inner)
+  /// Of a split.
+  OverInner(std::shared_ptr<Shared> shared, std::unique_ptr<Communicator> inner)
       : shared_(std::move(shared)), owned_(std::move(inner)), inner_(*owned_) {}
 
   int rank() const override { return inner_.rank(); }
   int size() const override { return inner_.size(); }
+  void progress() override {
+    shared_->pump();
+    inner_.progress();
+  }
+  void abort(int status) override { inner_.abort(status); }
+
+ protected:
+  /// Its split, as a communicator of the same kind.
+  template <typename Kind>
+  std::unique_ptr<Communicator> split_as(int color, int key) {
+    auto part = inner_.split(color, key);
+    if (!part) return nullptr;
+    return std::make_unique<Kind>(shared_, std::move(part));
+  }
+
+  const std::shared_ptr<Shared> shared_;
+  const std::unique_ptr<Communicator> owned_;  // inner_, of a split
+  Communicator& inner_;
+};
+
+class StagedCommunicator : public OverInner {
+ public:
+  using OverInner::OverInner;
 
   std::unique_ptr<Work> isend(BufferView data, int to, int tag) override {
     return begin(nullptr, "isend", {.input = data, .start = [=, this](BufferView host, BufferView) {
@@ -202,15 +226,8 @@ class StagedCommunicator : public Communicator {
   }
   void barrier(const Deadline& deadline) override { inner_.barrier(deadline); }
   std::unique_ptr<Communicator> split(int color, int key) override {
-    auto part = inner_.split(color, key);
-    if (!part) return nullptr;
-    return std::make_unique<StagedCommunicator>(shared_, std::move(part));
+    return split_as<StagedCommunicator>(color, key);
   }
-  void progress() override {
-    shared_->pump();
-    inner_.progress();
-  }
-  void abort(int status) override { inner_.abort(status); }
 
  private:
   std::unique_ptr<Work> begin(Order* order, const char* name, Transfer transfer) {
@@ -221,9 +238,6 @@ class StagedCommunicator : public Communicator {
     return work;
   }
 
-  const std::shared_ptr<Shared> shared_;
-  const std::unique_ptr<Communicator> owned_;
-  Communicator& inner_;
   Order order_;
 };
 
@@ -247,15 +261,10 @@ class HostWork : public Work {
   const std::unique_ptr<Work> inner_;
 };
 
-class HostCommunicator : public Communicator {
+class HostCommunicator : public OverInner {
  public:
-  HostCommunicator(std::shared_ptr<Shared> shared, Communicator& inner)
-      : shared_(std::move(shared)), inner_(inner) {}
-  HostCommunicator(std::shared_ptr<Shared> shared, std::unique_ptr<Communicator> inner)
-      : shared_(std::move(shared)), owned_(std::move(inner)), inner_(*owned_) {}
+  using OverInner::OverInner;
 
-  int rank() const override { return inner_.rank(); }
-  int size() const override { return inner_.size(); }
   std::unique_ptr<Work> isend(BufferView data, int to, int tag) override {
     return pumped(inner_.isend(data, to, tag));
   }
@@ -280,24 +289,13 @@ class HostCommunicator : public Communicator {
     all_reduce({.data = &here, .count = 1, .dtype = DType::kI64}, ReduceOp::kSum)->wait(deadline);
   }
   std::unique_ptr<Communicator> split(int color, int key) override {
-    auto part = inner_.split(color, key);
-    if (!part) return nullptr;
-    return std::make_unique<HostCommunicator>(shared_, std::move(part));
+    return split_as<HostCommunicator>(color, key);
   }
-  void progress() override {
-    shared_->pump();
-    inner_.progress();
-  }
-  void abort(int status) override { inner_.abort(status); }
 
  private:
   std::unique_ptr<Work> pumped(std::unique_ptr<Work> inner) {
     return std::make_unique<HostWork>(*shared_, std::move(inner));
   }
-
-  const std::shared_ptr<Shared> shared_;
-  const std::unique_ptr<Communicator> owned_;
-  Communicator& inner_;
 };
 
 }  // namespace

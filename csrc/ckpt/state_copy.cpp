@@ -7,13 +7,14 @@
 
 #include "csrc/base/errors.h"
 #include "csrc/base/proc_files.h"
+#include "csrc/base/round_up.h"
 
 namespace kente {
 namespace {
 
 constexpr int64_t kAlignment = 64;  // a cache line
 
-int64_t aligned(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+int64_t aligned(int64_t bytes) { return round_up(bytes, kAlignment); }
 
 }  // namespace
 

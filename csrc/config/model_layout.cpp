@@ -4,6 +4,8 @@
 #include <numeric>
 #include <utility>
 
+#include "csrc/base/round_up.h"
+
 namespace kente {
 namespace {
 
@@ -43,7 +45,7 @@ class GroupBuilder {
     spec.decay = decay;
     spec.offset = group_.size;
     spec.init_stream = int64_t{group_.index} * 64 + static_cast<int64_t>(group_.params.size());
-    group_.size += (spec.count + kBlockElements - 1) / kBlockElements * kBlockElements;
+    group_.size += round_up(spec.count, kBlockElements);
     group_.params.push_back(std::move(spec));
   }
 

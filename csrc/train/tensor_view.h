@@ -10,25 +10,6 @@
 
 namespace kente {
 
-inline DType dtype_of(at::ScalarType type) {
-  switch (type) {
-    case at::kInt:
-      return DType::kI32;
-    case at::kLong:
-      return DType::kI64;
-    case at::kHalf:
-      return DType::kF16;
-    case at::kBFloat16:
-      return DType::kBF16;
-    case at::kFloat:
-      return DType::kF32;
-    case at::kDouble:
-      return DType::kF64;
-    default:
-      throw InternalError("no dtype for a tensor type");
-  }
-}
-
 /// A contiguous tensor's elements; the tensor must outlive the view.
 inline BufferView view_of(const at::Tensor& tensor) {
   KENTE_CHECK(tensor.is_contiguous(), "tensor not contiguous");

@@ -140,9 +140,7 @@ class GpuChunk : public testing::TestWithParam<Case> {
   }
   /// The same numbers wherever they lie.
   void fill(Parameters& parameters) const {
-    std::vector<int> layers;
-    for (int layer = 0; layer <= head(); ++layer) layers.push_back(layer);
-    Parameters host(model_, layers, DType::kF32);
+    Parameters host(model_, all_layers(model_), DType::kF32);
     randomize(host);
     for (const int group : parameters.groups()) {
       Ops& ops = parameters.ops();

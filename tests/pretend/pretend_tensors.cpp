@@ -10,6 +10,7 @@
 
 #include "csrc/base/errors.h"
 #include "csrc/device/device.h"
+#include "csrc/nn/ops/element_type.h"
 #include "csrc/nn/ops/gpu_ops.h"
 
 namespace kente {
@@ -154,21 +155,6 @@ TORCH_LIBRARY_IMPL(aten, CUDA, library) {
   library.impl("as_strided", TORCH_FN(at::native::as_strided_tensorimpl));
   library.impl("copy_", TORCH_FN(copy));
   library.impl("sum.dim_IntList", TORCH_FN(sum));
-}
-
-DType dtype_of(at::ScalarType type) {
-  switch (type) {
-    case at::kFloat:
-      return DType::kF32;
-    case at::kHalf:
-      return DType::kF16;
-    case at::kBFloat16:
-      return DType::kBF16;
-    case at::kInt:
-      return DType::kI32;
-    default:
-      throw InternalError(std::string("pretended tensors of ") + c10::toString(type));
-  }
 }
 
 }  // namespace

@@ -7,7 +7,9 @@
 
 #include "comm/staged.h"
 #include "csrc/base/errors.h"
+#include "csrc/config/model_layout.h"
 #include "csrc/nn/ops/gpu_ops.h"
+#include "csrc/plan/shards.h"
 #include "csrc/train/environment.h"
 #include "csrc/train/step.h"
 #include "tests/pretend/pretend_gpu.h"
@@ -68,17 +70,8 @@ Trained train(const Recipe& recipe, const Plan& plan, const std::vector<bool>& g
     const Mesh mesh = make_mesh(recipe, plan, world.size());
     Parameters parameters(recipe.model, mesh.layers_of(rank), compute_dtype(plan, mesh, rank),
                           device.ops());
-    std::vector<ElementRange> shards;
-    for (const Bucket& bucket : mesh.buckets)
-      for (const int group : bucket.groups) {
-        const auto of = optimizer_shards(bucket, parameters.layout(group).size);
-        const auto own = std::ranges::find(bucket.holders, rank);
-        shards.resize(std::max(shards.size(), static_cast<size_t>(group) + 1));
-        if (own != bucket.holders.end())
-          shards[static_cast<size_t>(group)] =
-              of[static_cast<size_t>(own - bucket.holders.begin())];
-      }
-    AdamW optimizer(recipe.optimizer, parameters, shards);
+    AdamW optimizer(recipe.optimizer, parameters,
+                    optimizer_shards_of(rank, mesh, model_layout(recipe.model)));
     Step step(recipe, plan, mesh, device.world(), parameters, optimizer, 20, device.tensors());
     parameters.init(recipe.seed);
     if (prepare) prepare(step);

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "csrc/base/errors.h"
+#include "csrc/base/round_up.h"
 #include "csrc/nn/ops/gpu_ops.h"
 
 namespace kente {
@@ -53,7 +54,7 @@ void check_targets(const MicroBatch& batch, int64_t rows, int64_t vocabulary) {
 }  // namespace
 
 at::Tensor GpuOps::logits_buffer(int64_t rows, int64_t vocabulary, at::ScalarType compute) {
-  const int64_t stride = (vocabulary + kStrideMultiple - 1) / kStrideMultiple * kStrideMultiple;
+  const int64_t stride = round_up(vocabulary, kStrideMultiple);
   return empty({rows, stride}, compute).narrow(1, 0, vocabulary);
 }
 

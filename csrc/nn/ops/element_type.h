@@ -34,6 +34,25 @@ inline at::ScalarType scalar_type(DType dtype) {
   throw InternalError("no tensor type for " + std::string(name_of(dtype)));
 }
 
+inline DType dtype_of(at::ScalarType type) {
+  switch (type) {
+    case at::kInt:
+      return DType::kI32;
+    case at::kLong:
+      return DType::kI64;
+    case at::kHalf:
+      return DType::kF16;
+    case at::kBFloat16:
+      return DType::kBF16;
+    case at::kFloat:
+      return DType::kF32;
+    case at::kDouble:
+      return DType::kF64;
+    default:
+      throw InternalError("no dtype for a tensor type");
+  }
+}
+
 /// The type sums over elements of type T are made in: double for double, else float.
 template <typename T>
 using RealOf = std::conditional_t<std::is_same_v<T, double>, double, float>;

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <string>
-
 #include "csrc/device/device.h"
 #include "csrc/device/gemm.h"
 #include "csrc/device/staging.h"

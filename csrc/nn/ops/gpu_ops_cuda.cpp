@@ -1,11 +1,10 @@
 #include <ATen/ops/empty.h>
 #include <cuda_runtime_api.h>
 
-#include <algorithm>
 #include <cstring>
 
 #include "csrc/base/errors.h"
-#include "csrc/nn/ops/element_type.h"
+#include "csrc/base/round_up.h"
 #include "csrc/nn/ops/gpu_ops.h"
 #include "cuda/cast.h"
 #include "cuda/column_sum.h"
@@ -152,7 +151,7 @@ void GpuOps::add(const at::Tensor& from, const at::Tensor& to) {
 
 std::unique_ptr<BatchOnDevice> GpuOps::upload(const MicroBatch& batch) {
   const int64_t rows = batch.samples * batch.length;
-  const int64_t stride = (rows + kPlaneMultiple - 1) / kPlaneMultiple * kPlaneMultiple;
+  const int64_t stride = round_up(rows, kPlaneMultiple);
   at::Tensor planes = empty({MicroBatch::kFields, stride}, at::kInt);
   const int64_t bytes = 4 * MicroBatch::kFields * stride;
   Staging::Place place = staging_.take(bytes);

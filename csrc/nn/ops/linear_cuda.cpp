@@ -1,23 +1,10 @@
 #include "csrc/base/errors.h"
+#include "csrc/nn/ops/element_type.h"
 #include "csrc/nn/ops/gpu_ops.h"
 #include "cuda/column_sum.h"
 
 namespace kente {
 namespace {
-
-DType dtype_of(const at::Tensor& tensor) {
-  switch (tensor.scalar_type()) {
-    case at::kFloat:
-      return DType::kF32;
-    case at::kHalf:
-      return DType::kF16;
-    case at::kBFloat16:
-      return DType::kBF16;
-    default:
-      throw InternalError(std::string("a matrix product of ") +
-                          c10::toString(tensor.scalar_type()));
-  }
-}
 
 GemmMatrix matrix(const at::Tensor& x, bool transposed = false) {
   KENTE_CHECK(x.dim() == 2 && x.stride(1) == 1, "no matrix of rows");
@@ -37,8 +24,8 @@ const void* data_or_null(const at::Tensor& tensor) {
 at::Tensor GpuOps::linear(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias,
                           const at::Tensor& residual) {
   at::Tensor y = empty({x.size(0), w.size(0)}, x.scalar_type());
-  gemm_->run({.dtype = dtype_of(x),
-              .out_dtype = dtype_of(x),
+  gemm_->run({.dtype = dtype_of(x.scalar_type()),
+              .out_dtype = dtype_of(x.scalar_type()),
               .a = matrix(x),
               .b = matrix(w, true),
               .d = y.mutable_data_ptr(),
@@ -49,8 +36,8 @@ at::Tensor GpuOps::linear(const at::Tensor& x, const at::Tensor& w, const at::Te
 }
 
 void GpuOps::logits(const at::Tensor& x, const at::Tensor& w, const at::Tensor& logits) {
-  gemm_->run({.dtype = dtype_of(x),
-              .out_dtype = dtype_of(x),
+  gemm_->run({.dtype = dtype_of(x.scalar_type()),
+              .out_dtype = dtype_of(x.scalar_type()),
               .a = matrix(x),
               .b = matrix(w, true),
               .d = logits.mutable_data_ptr(),
@@ -59,8 +46,8 @@ void GpuOps::logits(const at::Tensor& x, const at::Tensor& w, const at::Tensor& 
 
 at::Tensor GpuOps::linear_backward_input(const at::Tensor& dy, const at::Tensor& w) {
   at::Tensor dx = empty({dy.size(0), w.size(1)}, dy.scalar_type());
-  gemm_->run({.dtype = dtype_of(dy),
-              .out_dtype = dtype_of(dy),
+  gemm_->run({.dtype = dtype_of(dy.scalar_type()),
+              .out_dtype = dtype_of(dy.scalar_type()),
               .a = matrix(dy),
               .b = matrix(w),
               .d = dx.mutable_data_ptr(),
@@ -70,7 +57,7 @@ at::Tensor GpuOps::linear_backward_input(const at::Tensor& dy, const at::Tensor&
 
 void GpuOps::linear_backward_weight(const at::Tensor& dy, const at::Tensor& x,
                                     const at::Tensor& grad_w) {
-  gemm_->run({.dtype = dtype_of(dy),
+  gemm_->run({.dtype = dtype_of(dy.scalar_type()),
               .out_dtype = DType::kF32,
               .a = matrix(dy, true),
               .b = matrix(x),
