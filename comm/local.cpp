@@ -143,7 +143,11 @@ class LocalCommunicator : public Communicator {
     return std::make_unique<LocalCommunicator>(result.world, result.rank);
   }
 
-  void progress() override {}
+  void progress() override {
+    const std::lock_guard lock(world_->job().mutex);
+    if (!world_->job().ended.empty())
+      throw PeerError("rank " + std::to_string(rank_) + ": " + world_->job().ended);
+  }
 
   void abort(int status) override {
     const std::lock_guard lock(world_->job().mutex);

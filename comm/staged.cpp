@@ -16,8 +16,6 @@
 namespace kente {
 namespace {
 
-class StagedWork;
-
 /// What the communicators of one rank share.
 struct Shared {
   Shared(Device& device, Stream& compute)
@@ -30,11 +28,13 @@ struct Shared {
   Staging staging;
   const std::unique_ptr<Stream> copies;   // out of the device
   const std::unique_ptr<Event> computed;  // recorded anew for every operation
-  std::vector<StagedWork*> under_way;
-
-  /// Lets everything go on that can.
-  void pump();
+  Pump pump;
 };
+
+/// Lives as long as what it is a part of.
+std::shared_ptr<Pump> pump_of(const std::shared_ptr<Shared>& shared) {
+  return {shared, &shared->pump};
+}
 
 /// Whoever gives up an operation ends the process; until then peers and the device may use its
 /// memory.
@@ -54,6 +54,8 @@ struct Transfer {
   std::function<std::unique_ptr<Work>(BufferView input, BufferView output)> start;
 };
 
+class StagedWork;
+
 /// Collectives of one communicator start in the order of the calls, whenever their inputs arrive.
 using Order = std::deque<StagedWork*>;
 
@@ -71,13 +73,13 @@ class StagedWork : public Work {
       shared_.copies->copy(place_->data(), transfer_.input.data, input);
       shared_.copies->record(place_->event());
     }
-    shared_.under_way.push_back(this);
+    shared_.pump.under_way.push_back(this);
     if (order_) order_->push_back(this);
   }
   StagedWork(const StagedWork&) = delete;
   StagedWork& operator=(const StagedWork&) = delete;
   ~StagedWork() override {
-    std::erase(shared_.under_way, this);
+    std::erase(shared_.pump.under_way, this);
     if (order_) std::erase(*order_, this);
     if (finished_) return;
     inner_.reset();
@@ -97,7 +99,7 @@ class StagedWork : public Work {
   // A peer may wait for another operation of ours before it answers this one.
   void wait(const Deadline& deadline) override {
     for (Backoff backoff; !done(); backoff.pause()) {
-      shared_.pump();
+      shared_.pump.go_on();
       if (!deadline.passed()) continue;
       if (!inner_)
         throw PeerError(what_ +
@@ -142,44 +144,12 @@ class StagedWork : public Work {
   bool finished_ = false;
 };
 
-void Shared::pump() {
-  for (size_t i = 0; i < under_way.size(); ++i) under_way[i]->done();
-}
-
-/// What both kinds of communicators have in common.
-class OverInner : public Communicator {
- public:
-  OverInner(std::shared_ptr<Shared> shared, Communicator& inner)
-      : shared_(std::move(shared)), inner_(inner) {}
-  /// Of a split.
-  OverInner(std::shared_ptr<Shared> shared, std::unique_ptr<Communicator> inner)
-      : shared_(std::move(shared)), owned_(std::move(inner)), inner_(*owned_) {}
-
-  int rank() const override { return inner_.rank(); }
-  int size() const override { return inner_.size(); }
-  void progress() override {
-    shared_->pump();
-    inner_.progress();
-  }
-  void abort(int status) override { inner_.abort(status); }
-
- protected:
-  /// Its split, as a communicator of the same kind.
-  template <typename Kind>
-  std::unique_ptr<Communicator> split_as(int color, int key) {
-    auto part = inner_.split(color, key);
-    if (!part) return nullptr;
-    return std::make_unique<Kind>(shared_, std::move(part));
-  }
-
-  const std::shared_ptr<Shared> shared_;
-  const std::unique_ptr<Communicator> owned_;  // inner_, of a split
-  Communicator& inner_;
-};
-
 class StagedCommunicator : public OverInner {
  public:
-  using OverInner::OverInner;
+  StagedCommunicator(std::shared_ptr<Shared> shared, Communicator& inner)
+      : OverInner(pump_of(shared), inner), shared_(std::move(shared)) {}
+  StagedCommunicator(std::shared_ptr<Shared> shared, std::unique_ptr<Communicator> inner)
+      : OverInner(pump_of(shared), std::move(inner)), shared_(std::move(shared)) {}
 
   std::unique_ptr<Work> isend(BufferView data, int to, int tag) override {
     return begin(nullptr, "isend", {.input = data, .start = [=, this](BufferView host, BufferView) {
@@ -226,7 +196,9 @@ class StagedCommunicator : public OverInner {
   }
   void barrier(const Deadline& deadline) override { inner_.barrier(deadline); }
   std::unique_ptr<Communicator> split(int color, int key) override {
-    return split_as<StagedCommunicator>(color, key);
+    auto part = inner_.split(color, key);
+    if (!part) return nullptr;
+    return std::make_unique<StagedCommunicator>(shared_, std::move(part));
   }
 
  private:
@@ -238,72 +210,16 @@ class StagedCommunicator : public OverInner {
     return work;
   }
 
+  const std::shared_ptr<Shared> shared_;
   Order order_;
-};
-
-/// An operation of the host's.
-class HostWork : public Work {
- public:
-  HostWork(Shared& shared, std::unique_ptr<Work> inner)
-      : shared_(shared), inner_(std::move(inner)) {}
-
-  bool done() override {
-    shared_.pump();
-    return inner_->done();
-  }
-  void wait(const Deadline& deadline) override {
-    for (Backoff backoff; !done(); backoff.pause())
-      if (deadline.passed()) inner_->wait(deadline);  // says who did not answer
-  }
-
- private:
-  Shared& shared_;
-  const std::unique_ptr<Work> inner_;
-};
-
-class HostCommunicator : public OverInner {
- public:
-  using OverInner::OverInner;
-
-  std::unique_ptr<Work> isend(BufferView data, int to, int tag) override {
-    return pumped(inner_.isend(data, to, tag));
-  }
-  std::unique_ptr<Work> irecv(BufferView data, int from, int tag) override {
-    return pumped(inner_.irecv(data, from, tag));
-  }
-  std::unique_ptr<Work> all_reduce(BufferView data, ReduceOp op) override {
-    return pumped(inner_.all_reduce(data, op));
-  }
-  std::unique_ptr<Work> reduce_scatter(BufferView input, BufferView output) override {
-    return pumped(inner_.reduce_scatter(input, output));
-  }
-  std::unique_ptr<Work> all_gather(BufferView input, BufferView output) override {
-    return pumped(inner_.all_gather(input, output));
-  }
-  std::unique_ptr<Work> broadcast(BufferView data, int root) override {
-    return pumped(inner_.broadcast(data, root));
-  }
-  /// A sum of one number, in whose wait the other's operations go on.
-  void barrier(const Deadline& deadline) override {
-    int64_t here = 1;
-    all_reduce({.data = &here, .count = 1, .dtype = DType::kI64}, ReduceOp::kSum)->wait(deadline);
-  }
-  std::unique_ptr<Communicator> split(int color, int key) override {
-    return split_as<HostCommunicator>(color, key);
-  }
-
- private:
-  std::unique_ptr<Work> pumped(std::unique_ptr<Work> inner) {
-    return std::make_unique<HostWork>(*shared_, std::move(inner));
-  }
 };
 
 }  // namespace
 
-StagedCommunicators make_staged(Communicator& inner, Device& device, Stream& compute) {
+DeviceCommunicators make_staged(Communicator& inner, Device& device, Stream& compute) {
   const auto shared = std::make_shared<Shared>(device, compute);
   return {.tensors = std::make_unique<StagedCommunicator>(shared, inner),
-          .host = std::make_unique<HostCommunicator>(shared, inner)};
+          .host = make_pumped(pump_of(shared), inner)};
 }
 
 }  // namespace kente

@@ -9,6 +9,7 @@
 #include "csrc/base/log_file.h"
 #include "csrc/config/parse.h"
 #include "csrc/measure/bench.h"
+#include "csrc/measure/host.h"
 #include "csrc/report/cluster_report.h"
 #include "csrc/train/gather.h"
 #include "launch/command_line.h"
@@ -47,16 +48,22 @@ void add_bench(Command& app, BenchFlags& flags) {
   app.flag("--json", flags.json, "print JSON instead of tables");
   app.option("--compare", flags.compare, "A B: two profiles side by side; measures nothing")
       .words(2);
+  add_device(app, flags.device);
   app.option("--timeout", flags.timeout, "seconds after which a silent peer is lost")
       .show_default()
       .positive();
 }
 
-ExitStatus run_bench(const BenchFlags& flags, const BenchProcess& process, Communicator& world) {
+ExitStatus run_bench(const BenchFlags& flags, const BenchProcess& process, Communicator& ranks) {
   if (flags.recipe.empty()) throw UsageError("--recipe: missing; name the recipe to measure for");
-  const bool leads = world.rank() == 0;
   BenchOptions options;
   options.recipe = load_recipe(flags.recipe, flags.overrides);
+  RankDevice device(ranks, read_host("").name, choices_of(flags.device), options.recipe.model);
+  Communicator& world = device.world();
+  const bool leads = world.rank() == 0;
+  options.ops = &device.ops();
+  options.tensors = device.tensors();
+  options.gpu = device.gpu();
   options.mode = flags.full ? BenchMode::kFull : BenchMode::kQuick;
   options.out_directory = flags.out;
   if (!flags.imitate.empty()) options.imitation = load_imitation(flags.imitate);

@@ -6,14 +6,14 @@
 
 #include "comm/communicator.h"
 #include "csrc/base/errors.h"
+#include "launch/device_flags.h"
 
 namespace kente {
-
-class Command;
 
 struct BenchFlags {
   std::string recipe, out = "bench", imitate;
   std::vector<std::string> overrides, compare;  // compare: none, or two profiles
+  DeviceFlags device;
   bool full = false, json = false;
   double timeout = 600;
 };

@@ -205,7 +205,8 @@ ExitStatus run_sample(const SampleFlags& flags) {
   const Mesh mesh = make_mesh(recipe, even_plan(recipe, 1, 1), 1);
   Parameters parameters(recipe.model, mesh.layers_of(0), recipe.numerics.compute);
   Recovery recovery(mesh, *world, *files, *log, {.run_directory = flags.run, .snapshots = ""}, 60);
-  const auto restored = recovery.restore(recipe_sha256(recipe), parameters, nullptr);
+  HostState state(parameters);
+  const auto restored = recovery.restore(recipe_sha256(recipe), state);
   if (!restored) throw UsageError(flags.run + ": no complete checkpoint in it");
   std::vector<int32_t> prompt;
   std::istringstream words(flags.prompt);

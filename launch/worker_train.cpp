@@ -9,6 +9,7 @@
 #include "csrc/ckpt/snapshot.h"
 #include "csrc/config/imitation.h"
 #include "csrc/config/parse.h"
+#include "csrc/measure/host.h"
 #include "csrc/plan/describe.h"
 #include "csrc/plan/describe_choice.h"
 #include "csrc/train/trainer.h"
@@ -36,7 +37,8 @@ int64_t snapshot_every(const TrainFlags& flags, const TrainProcess& process) {
   return flags.snapshot_every >= 0 ? flags.snapshot_every : process.supervised;
 }
 
-PlanRequest request_of(const TrainFlags& flags, const Recipe& recipe, const TrainProcess& process) {
+PlanRequest request_of(const TrainFlags& flags, const Recipe& recipe, const TrainProcess& process,
+                       RankDevice& device) {
   PlanRequest request;
   request.plan = flags.plan;
   request.cluster = flags.cluster;
@@ -53,6 +55,9 @@ PlanRequest request_of(const TrainFlags& flags, const Recipe& recipe, const Trai
   request.bench.mpi_version = mpi_library();
   request.bench.limits = process.limits;
   request.bench.timeout_seconds = flags.timeout;
+  request.bench.ops = &device.ops();
+  request.bench.tensors = device.tensors();
+  request.bench.gpu = device.gpu();
   return request;
 }
 
@@ -88,14 +93,16 @@ Recipe resolve_recipe(TrainFlags& flags) {
 }
 
 ExitStatus run_train(const TrainFlags& flags, const Recipe& recipe, const TrainProcess& process,
-                     Communicator& world) {
+                     Communicator& ranks) {
+  RankDevice device(ranks, read_host("").name, choices_of(flags.device), recipe.model);
+  Communicator& world = device.world();
   const bool tells = world.rank() == 0 && !flags.quiet;
   const auto files = posix_file_system();
   files->make_directories(flags.out + "/logs");
   std::array<char, 16> number{};
   std::snprintf(number.data(), number.size(), "%04d", world.rank());
   const auto log = open_log(flags.out + "/logs/rank-" + number.data() + ".log", world.rank());
-  PlanRequest request = request_of(flags, recipe, process);
+  PlanRequest request = request_of(flags, recipe, process, device);
   if (tells)
     request.bench.progress = [&](const std::string& what) {
       show_measuring(what, process.terminal);
@@ -122,6 +129,9 @@ ExitStatus run_train(const TrainFlags& flags, const Recipe& recipe, const TrainP
   options.state_copies = chosen.state_copies;
   options.check_replicas_every = flags.check_replicas_every;
   options.timeout_seconds = flags.timeout;
+  options.ops = &device.ops();
+  options.tensors = device.tensors();
+  options.device = device.gpu().name;
   options.build_id = process.build_id;
   options.imitation = request.bench.imitation;
   options.want_stop = process.want_stop;
@@ -163,6 +173,7 @@ void add_train(Command& app, TrainFlags& flags) {
              "steps between comparisons of the bits that several ranks hold; 0: never")
       .show_default()
       .not_negative();
+  add_device(app, flags.device);
   app.option("--timeout", flags.timeout, "seconds after which a silent peer is lost")
       .show_default()
       .positive();

@@ -9,14 +9,14 @@
 #include "csrc/base/errors.h"
 #include "csrc/base/progress_board.h"
 #include "csrc/config/recipe.h"
+#include "launch/device_flags.h"
 
 namespace kente {
-
-class Command;
 
 struct TrainFlags {
   std::string recipe, plan, cluster, data = "data", out, imitate;
   std::vector<std::string> overrides, checkpoint_to;
+  DeviceFlags device;
   int stages = 0;
   bool resume = false, replan = false, print_config = false, quiet = false, checkpoint_wait = false,
        keep_plan = false;

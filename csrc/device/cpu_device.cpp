@@ -1,6 +1,7 @@
 #include <cstring>
 #include <new>
 
+#include "csrc/base/clock.h"
 #include "csrc/base/errors.h"
 #include "csrc/device/device.h"
 
@@ -12,12 +13,13 @@ constexpr auto kAlignment = std::align_val_t{256};
 class CpuEvent : public Event {
  public:
   bool passed() override { return true; }
+  int64_t passed_ns = 0;
 };
 
 class CpuStream : public Stream {
  public:
   void* native() const override { return nullptr; }
-  void record(Event&) override {}
+  void record(Event& event) override { dynamic_cast<CpuEvent&>(event).passed_ns = now_ns(); }
   void wait_for(const Event&) override {}
   void copy(void* to, const void* from, int64_t bytes) override {
     std::memmove(to, from, static_cast<size_t>(bytes));
@@ -41,6 +43,12 @@ class CpuDevice : public Device {
   DeviceMemory allocate_pinned(int64_t bytes) override { return allocate(bytes); }
   std::unique_ptr<Stream> make_stream(Urgency) override { return std::make_unique<CpuStream>(); }
   std::unique_ptr<Event> make_event() override { return std::make_unique<CpuEvent>(); }
+  std::unique_ptr<Event> make_timed_event() override { return make_event(); }
+  double seconds_between(const Event& from, const Event& to) override {
+    return static_cast<double>(dynamic_cast<const CpuEvent&>(to).passed_ns -
+                               dynamic_cast<const CpuEvent&>(from).passed_ns) *
+           1e-9;
+  }
 };
 
 }  // namespace

@@ -21,12 +21,18 @@ struct Gpu {
   void make_current() const { check(cudaSetDevice(number), "cudaSetDevice"); }
 };
 
+std::string bus_id(const Gpu& gpu) {
+  std::array<char, 32> bus{};
+  gpu.check(cudaDeviceGetPCIBusId(bus.data(), static_cast<int>(bus.size()), gpu.number),
+            "cudaDeviceGetPCIBusId");
+  return bus.data();
+}
+
 class CudaEvent : public Event {
  public:
-  explicit CudaEvent(const Gpu& gpu) : gpu_(gpu) {
+  CudaEvent(const Gpu& gpu, unsigned flags) : gpu_(gpu) {
     gpu_.make_current();
-    gpu_.check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming),
-               "cudaEventCreateWithFlags");
+    gpu_.check(cudaEventCreateWithFlags(&event_, flags), "cudaEventCreateWithFlags");
   }
   CudaEvent(const CudaEvent&) = delete;
   CudaEvent& operator=(const CudaEvent&) = delete;
@@ -99,10 +105,8 @@ class CudaDevice : public Device {
     gpu_.check(cudaGetDeviceProperties(&properties, gpu_.number), "cudaGetDeviceProperties");
     facts.name = properties.name;
     facts.compute_capability = 10 * properties.major + properties.minor;
-    std::array<char, 32> bus{};
-    gpu_.check(cudaDeviceGetPCIBusId(bus.data(), static_cast<int>(bus.size()), gpu_.number),
-               "cudaDeviceGetPCIBusId");
-    facts.bus_id = bus.data();
+    facts.bus_id = bus_id(gpu_);
+    facts.id = gpu_id(gpu_.number);
     const auto [free, total] = memory();
     facts.free_bytes = free;
     facts.memory_bytes = total;
@@ -137,7 +141,18 @@ class CudaDevice : public Device {
   std::unique_ptr<Stream> make_stream(Urgency urgency) override {
     return std::make_unique<CudaStream>(gpu_, urgency);
   }
-  std::unique_ptr<Event> make_event() override { return std::make_unique<CudaEvent>(gpu_); }
+  std::unique_ptr<Event> make_event() override {
+    return std::make_unique<CudaEvent>(gpu_, cudaEventDisableTiming);
+  }
+  std::unique_ptr<Event> make_timed_event() override {
+    return std::make_unique<CudaEvent>(gpu_, cudaEventDefault);
+  }
+  double seconds_between(const Event& from, const Event& to) override {
+    float milliseconds = 0;
+    gpu_.check(cudaEventElapsedTime(&milliseconds, native_of(from), native_of(to)),
+               "cudaEventElapsedTime");
+    return 1e-3 * static_cast<double>(milliseconds);
+  }
 
  private:
   struct Memory {
@@ -162,6 +177,17 @@ int count_gpus() {
   if (error == cudaErrorNoDevice || error == cudaErrorInsufficientDriver) return 0;
   throw DeviceError(std::string("cudaGetDeviceCount: ") + cudaGetErrorName(error) + ", " +
                     cudaGetErrorString(error) + "; see nvidia-smi");
+}
+
+// Parts of one GPU (MIG) have its address, and an id each.
+std::string gpu_id(int number) {
+  const Gpu gpu{number};
+  cudaDeviceProp properties{};
+  gpu.check(cudaGetDeviceProperties(&properties, number), "cudaGetDeviceProperties");
+  std::string id = bus_id(gpu);
+  for (const char byte : properties.uuid.bytes)
+    id += "-" + std::to_string(static_cast<unsigned char>(byte));
+  return id;
 }
 
 std::unique_ptr<Device> make_gpu_device(int number) {

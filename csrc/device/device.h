@@ -14,6 +14,7 @@ namespace kente {
 struct DeviceFacts {
   std::string name;
   std::string bus_id;          // PCI address; empty on a CPU, as all below is 0
+  std::string id;              // as gpu_id() tells it
   int compute_capability = 0;  // 10 major + minor
   int64_t memory_bytes = 0;    // of its own
   int64_t free_bytes = 0;      // of them, now
@@ -80,6 +81,10 @@ class Device {
   virtual DeviceMemory allocate_pinned(int64_t bytes) = 0;
   virtual std::unique_ptr<Stream> make_stream(Urgency urgency) = 0;
   virtual std::unique_ptr<Event> make_event() = 0;
+  /// An event that also knows when it passed, which costs the device a little.
+  virtual std::unique_ptr<Event> make_timed_event() = 0;
+  /// From the moment one timed event passed to that of a later one of this device; both have.
+  virtual double seconds_between(const Event& from, const Event& to) = 0;
 };
 
 std::unique_ptr<Device> make_cpu_device();
@@ -87,6 +92,8 @@ std::unique_ptr<Device> make_cpu_device();
 /// GPUs of this node; 0 in a build without CUDA or where there is no driver. Throws DeviceError
 /// when the driver is there and answers with an error.
 int count_gpus();
+/// Of a GPU, number below count_gpus(): the same for whoever sees it, whatever its number there.
+std::string gpu_id(int number);
 /// number: below count_gpus(), else UsageError.
 std::unique_ptr<Device> make_gpu_device(int number);
 

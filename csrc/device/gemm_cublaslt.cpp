@@ -17,7 +17,7 @@ constexpr int64_t kWorkspaceBytes = int64_t{32} << 20;
 
 void check(cublasStatus_t status, const char* call) {
   if (status != CUBLAS_STATUS_SUCCESS)
-    throw DeviceError(std::string(call) + ": " + cublasGetStatusName(status) +
+    throw DeviceError(std::string(call) + ": " + cublasLtGetStatusName(status) +
                       "; resume the run, without this GPU if it happens again");
 }
 

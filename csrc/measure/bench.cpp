@@ -15,6 +15,7 @@
 #include "csrc/config/parse.h"
 #include "csrc/measure/ceilings.h"
 #include "csrc/measure/facts.h"
+#include "csrc/measure/gpu_power.h"
 #include "csrc/measure/layers.h"
 #include "csrc/measure/links.h"
 #include "csrc/measure/power.h"
@@ -65,6 +66,11 @@ RankFacts own_facts(const BenchOptions& options, int rank) {
   facts.recipe_sha256 = recipe_sha256(options.recipe);
   facts.limits = options.limits;
   if (!options.limits.empty()) facts.kind += ", " + options.limits;
+  if (!options.gpu.name.empty()) {
+    facts.kind = options.gpu.name;
+    facts.gpu = options.gpu.id;
+    facts.gpu_bytes = options.gpu.free_bytes;
+  }
   if (options.imitation) {
     const ImitatedRank& device = options.imitation->rank(rank);
     facts.imitation = to_text(Imitation{.seed = options.imitation->seed, .ranks = {device}});
@@ -73,10 +79,15 @@ RankFacts own_facts(const BenchOptions& options, int rank) {
   return facts;
 }
 
-/// What one rank may use: its share of what its node has free, with what it already holds.
+/// What one rank may use: its share of what its node, or its GPU, has free, with what it already
+/// holds.
 int64_t memory_of(const std::vector<RankFacts>& ranks, size_t rank, const ImitatedRank& device) {
   if (device.memory_bytes > 0) return device.memory_bytes;
   const HostFacts& host = ranks[rank].host;
+  if (!ranks[rank].gpu.empty()) {
+    return static_cast<int64_t>(kMemoryKept * static_cast<double>(ranks[rank].gpu_bytes)) /
+           ranks_on_gpu(ranks, rank);
+  }
   const int64_t share = host.free_bytes / ranks_on_node(ranks, rank);
   return static_cast<int64_t>(kMemoryKept * static_cast<double>(share)) + host.own_bytes;
 }
@@ -132,17 +143,22 @@ void Bench::preflight() {
       throw UsageError(finding.what + "; " + finding.what_to_do);
 }
 
-/// Watts while all ranks of the node work and while they do not, this rank's share of them.
+/// Watts while all ranks of the node work and while they do not, this rank's share of them: of its
+/// GPU's, or of the processors'.
 void Bench::measure_power(DeviceProfile& device, const std::function<void()>& work) {
-  EnergyCounter counter(kPowercap);
-  const auto ranks = static_cast<double>(ranks_on_node(facts_, rank()));
+  EnergyCounter processors(kPowercap);
+  GpuEnergy gpu(options_.gpu.bus_id);
+  const bool on_gpu = !options_.gpu.name.empty();
+  const auto counted = [&] { return on_gpu ? gpu.joules() : processors.joules(); };
+  const auto ranks =
+      static_cast<double>(on_gpu ? ranks_on_gpu(facts_, rank()) : ranks_on_node(facts_, rank()));
   const auto watts = [&](int64_t begin) {
-    std::optional<double> joules = counter.joules();
+    std::optional<double> joules = counted();
     if (joules) *joules /= seconds_since(begin) * ranks;
     return joules;
   };
   world_.barrier(deadline());
-  counter.joules();
+  counted();
   const int64_t begin = now_ns();
   work();
   device.busy_watts = watts(begin);
@@ -169,7 +185,8 @@ void Bench::measure_layers_of(DeviceProfile& device) {
                         .most_tokens = effort_.most_tokens,
                         .fewest_rounds = effort_.fewest_rounds,
                         .seconds = effort_.layer_seconds / static_cast<double>(dtypes.size()),
-                        .timeout_seconds = options_.timeout_seconds},
+                        .timeout_seconds = options_.timeout_seconds,
+                        .ops = options_.ops},
                        world_);
     device.curves.insert(device.curves.end(), layers.curves.begin(), layers.curves.end());
     if (dtype == options_.recipe.numerics.compute)
@@ -200,10 +217,12 @@ DeviceProfile Bench::measure_device() {
     world_.barrier(deadline());
     device.ceilings.push_back(
         {.compute = dtype,
-         .flops_per_second = gemm_flops_per_second(dtype, effort_.ceiling_seconds)});
+         .flops_per_second = gemm_flops_per_second(*options_.ops, dtype, effort_.ceiling_seconds)});
   }
   world_.barrier(deadline());
-  device.copy_bytes_per_second = copy_bytes_per_second(effort_.ceiling_seconds);
+  device.copy_bytes_per_second =
+      options_.gpu.name.empty() ? copy_bytes_per_second(effort_.ceiling_seconds)
+                                : copy_bytes_per_second(*options_.ops, effort_.ceiling_seconds);
   say("storage");
   StorageSpeed storage;
   together(
@@ -252,6 +271,8 @@ std::vector<LinkProfile> Bench::measure_all_links() {
   links.sizes = message_sizes();
   links.repeats = effort_.link_repeats;
   links.timeout_seconds = options_.timeout_seconds;
+  links.ops = options_.ops;
+  links.tensors = options_.tensors;
   const bool exact = options_.recipe.numerics.reduction == Reduction::kExact;
   links.reduce_dtype = exact ? DType::kI64 : DType::kF32;
   int64_t largest = 1 << 16;
@@ -260,7 +281,10 @@ std::vector<LinkProfile> Bench::measure_all_links() {
   links.reduce_elements = std::min<int64_t>(largest, 4 << 20);
   const at::Tensor a = at::ones({kBusySide, kBusySide}, at::kFloat);
   at::Tensor c = at::ones({kBusySide, kBusySide}, at::kFloat);
+  const at::Tensor on_gpu = options_.gpu.name.empty() ? at::Tensor() : options_.ops->from_host(a);
   links.compute = [&] { at::mm_out(c, a, a); };
+  if (on_gpu.defined())
+    links.compute = [&] { options_.ops->all_finite(options_.ops->linear(on_gpu, on_gpu, {}, {})); };
   // A device that waits leaves its core to the others.
   if (device_of(options_, world_.rank()).waits)
     links.compute = [] { nap_until(now_ns() + 30'000); };

@@ -11,6 +11,8 @@
 #include "csrc/config/cluster.h"
 #include "csrc/config/imitation.h"
 #include "csrc/config/recipe.h"
+#include "csrc/device/device.h"
+#include "csrc/nn/ops/ops.h"
 #include "csrc/report/finding.h"
 
 namespace kente {
@@ -24,7 +26,10 @@ struct BenchOptions {
   std::string out_directory;           // on every rank; where storage is timed
   std::optional<Imitation> imitation;  // equal on all ranks
   std::string build_id, mpi_version;
-  std::string limits;  // what launch knows of limits put on this process
+  Ops* ops = &cpu_ops();            // what this rank computes with
+  Communicator* tensors = nullptr;  // see TrainOptions
+  DeviceFacts gpu;                  // what ops are, if a GPU
+  std::string limits;               // what launch knows of limits put on this process
   double timeout_seconds = 600;
   std::function<void(const std::string&)> progress;  // what is measured now; may be empty
 };

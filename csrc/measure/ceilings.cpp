@@ -1,6 +1,9 @@
 #include "csrc/measure/ceilings.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -13,6 +16,28 @@ namespace {
 constexpr size_t kBytes = size_t{48} << 20;
 
 }  // namespace
+
+double copy_bytes_per_second(Ops& ops, double seconds) {
+  constexpr int64_t kFewest = 1 << 16, kMost = 1 << 28;  // elements
+  constexpr double kLongEnough = 1e-3;
+  const std::unique_ptr<WorkClock> clock = ops.work_clock();
+  for (int64_t count = kFewest;; count *= 4) {
+    const at::Tensor from = ops.zeros({count}, at::kFloat), to = ops.empty({count}, at::kFloat);
+    const auto copy = [&](int64_t runs) {
+      std::vector<int64_t> at;
+      clock->mark();
+      for (int64_t run = 0; run < runs; ++run) ops.cast(from, to);
+      clock->mark();
+      clock->take(at);
+      return std::max(static_cast<double>(at.back() - at.front()) * 1e-9, 1e-9);
+    };
+    copy(1);  // the kernel is loaded
+    const double once = copy(1);
+    if (once < kLongEnough && count < kMost) continue;
+    const auto runs = std::max<int64_t>(1, std::llround(seconds / once));
+    return 2.0 * sizeof(float) * static_cast<double>(count * runs) / copy(runs);
+  }
+}
 
 double copy_bytes_per_second(double seconds) {
   std::vector<char> from(kBytes, 1);

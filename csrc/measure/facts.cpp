@@ -67,6 +67,8 @@ std::string to_json(const RankFacts& facts) {
                                {"recipe_sha256", facts.recipe_sha256},
                                {"imitation", facts.imitation},
                                {"limits", facts.limits},
+                               {"gpu", facts.gpu},
+                               {"gpu_bytes", facts.gpu_bytes},
                                {"clock_offset_seconds", facts.clock_offset_seconds}};
   return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
@@ -93,6 +95,8 @@ RankFacts parse_facts(std::string_view text) {
     json.at("recipe_sha256").get_to(facts.recipe_sha256);
     json.at("imitation").get_to(facts.imitation);
     json.at("limits").get_to(facts.limits);
+    json.at("gpu").get_to(facts.gpu);
+    json.at("gpu_bytes").get_to(facts.gpu_bytes);
     json.at("clock_offset_seconds").get_to(facts.clock_offset_seconds);
   } catch (const nlohmann::json::exception& wrong) {
     throw FormatError("a rank's facts", -1, wrong.what());
@@ -111,6 +115,13 @@ std::vector<RankFacts> gather_facts(RankFacts own, Communicator& world, const De
 int64_t ranks_on_node(const std::vector<RankFacts>& ranks, size_t rank) {
   return std::count_if(ranks.begin(), ranks.end(), [&](const RankFacts& other) {
     return other.host.name == ranks.at(rank).host.name;
+  });
+}
+
+int64_t ranks_on_gpu(const std::vector<RankFacts>& ranks, size_t rank) {
+  const RankFacts& own = ranks.at(rank);
+  return std::ranges::count_if(ranks, [&](const RankFacts& other) {
+    return other.host.name == own.host.name && other.gpu == own.gpu;
   });
 }
 
@@ -135,6 +146,8 @@ std::string machine_digest(const std::vector<RankFacts>& ranks, size_t rank, con
                               facts.mpi,
                               facts.imitation,
                               facts.limits,
+                              facts.gpu,
+                              facts.gpu.empty() ? "" : facts.kind,
                               ranks_on_node(ranks, rank),
                               to_text(layers),
                               types_of(recipe.numerics)};

@@ -18,6 +18,8 @@ struct RankFacts {
   std::string recipe_sha256;
   std::string imitation;            // its part of the imitation's text; empty without one
   std::string limits;               // what launch knows of limits put on this process
+  std::string gpu;                  // its id; empty: the rank has none
+  int64_t gpu_bytes = 0;            // of its memory, free now
   double clock_offset_seconds = 0;  // of its wall clock to rank 0's
 
   bool operator==(const RankFacts&) const = default;
@@ -32,6 +34,9 @@ RankFacts parse_facts(std::string_view text);
 
 /// Ranks on the node of a rank.
 int64_t ranks_on_node(const std::vector<RankFacts>& ranks, size_t rank);
+
+/// Ranks on the GPU of a rank that has one.
+int64_t ranks_on_gpu(const std::vector<RankFacts>& ranks, size_t rank);
 
 /// "f32", or "f32bf16" where a plan may choose: what layers are measured in.
 std::string types_of(const NumericsConfig& numerics);

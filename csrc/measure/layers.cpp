@@ -17,6 +17,7 @@
 #include "csrc/base/rng.h"
 #include "csrc/measure/agree.h"
 #include "csrc/measure/statistics.h"
+#include "csrc/measure/thread_clock.h"
 #include "csrc/nn/chunk.h"
 #include "csrc/plan/memory.h"
 #include "csrc/train/bucket_comms.h"
@@ -163,7 +164,8 @@ class LayerBench {
         world_(world),
         alone_(make_single()),
         mesh_(make_mesh(recipe, alone(recipe, 1), 1)),
-        parameters_(recipe.model, mesh_.layers_of(0), recipe.numerics.compute),
+        parameters_(recipe.model, mesh_.layers_of(0), recipe.numerics.compute, *options.ops),
+        clock_(make_clock()),
         optimizer_(recipe.optimizer, parameters_),
         comms_(mesh_, *alone_),
         sums_(recipe, mesh_, parameters_, comms_, 0),
@@ -181,23 +183,23 @@ class LayerBench {
                parameters_) {
     parameters_.init(recipe.seed);
     chunk_.on_progress([this] { world_.progress(); });
-    chunk_.on_layer([this](const LayerOp& op) { ended(op); });
+    chunk_.on_layer([this](const LayerOp& op) { mark(&op); });
   }
 
   LayerMeasurement run();
 
  private:
+  std::unique_ptr<WorkClock> make_clock() const;
   void begin() {
     pacer_.begin();
-    last_ns_ = work_ns();
+    mark(nullptr);
   }
+  void mark(const LayerOp* ended);
   int64_t now() const { return options_.clock.now(); }
-  /// A device that waits works while it does.
-  int64_t work_ns() const { return options_.device.waits ? now() : thread_cpu_ns(); }
   double seconds_since(int64_t begin_ns) const {
     return static_cast<double>(now() - begin_ns) * 1e-9;
   }
-  void ended(const LayerOp& op);
+  double settle();
   void run_once(const MicroBatch& batch);
   Round run_round(const MicroBatch& batch, double seconds);
   struct Size {
@@ -216,24 +218,45 @@ class LayerBench {
   const std::unique_ptr<Communicator> alone_;
   const Mesh mesh_;
   Parameters parameters_;
+  const std::unique_ptr<WorkClock> clock_;
   AdamW optimizer_;
   BucketComms comms_;
   GradReducer sums_;
   Pacer pacer_;
   Chunk chunk_;
-  PassSeconds round_{};            // sums over runs
-  std::vector<double> slowdowns_;  // of all rounds
-  int64_t last_ns_ = 0;
+  std::vector<std::optional<LayerOp>> ended_;  // at the clock's marks; empty: something began
+  std::vector<int64_t> times_;                 // of those
+  PassSeconds round_{};                        // sums over runs
+  std::vector<double> slowdowns_;              // of all rounds
 };
 
-void LayerBench::ended(const LayerOp& op) {
-  pacer_.layer(op);
-  const int64_t at = work_ns();
-  const double seconds = static_cast<double>(at - last_ns_) * 1e-9;
-  last_ns_ = at;
-  const double layers =
-      op.layer == LayerKind::kBlock ? static_cast<double>(recipe_.model.num_hidden_layers) : 1;
-  round_[static_cast<size_t>(op.layer)][static_cast<size_t>(op.pass)] += seconds / layers;
+/// What a pass needs: of a core its CPU time, of an imitated device the time it waits.
+std::unique_ptr<WorkClock> LayerBench::make_clock() const {
+  if (!parameters_.ops().empty({1}, at::kFloat).is_cpu()) return parameters_.ops().work_clock();
+  if (!options_.device.waits) return std::make_unique<ThreadClock>(thread_cpu_ns);
+  return std::make_unique<ThreadClock>([this] { return now(); });
+}
+
+void LayerBench::mark(const LayerOp* ended) {
+  if (ended) pacer_.layer(*ended);
+  ended_.push_back(ended ? std::optional(*ended) : std::nullopt);
+  clock_->mark();
+}
+
+/// Adds what was marked to the round; returns the seconds from the first mark to the last one.
+double LayerBench::settle() {
+  times_.clear();
+  clock_->take(times_);
+  for (size_t i = 1; i < times_.size(); ++i) {
+    if (!ended_[i]) continue;
+    const LayerOp& op = *ended_[i];
+    const double layers =
+        op.layer == LayerKind::kBlock ? static_cast<double>(recipe_.model.num_hidden_layers) : 1;
+    round_[static_cast<size_t>(op.layer)][static_cast<size_t>(op.pass)] +=
+        static_cast<double>(times_[i] - times_[i - 1]) * 1e-9 / layers;
+  }
+  ended_.clear();
+  return times_.empty() ? 0 : static_cast<double>(times_.back() - times_.front()) * 1e-9;
 }
 
 void LayerBench::run_once(const MicroBatch& batch) {
@@ -251,12 +274,12 @@ void LayerBench::run_once(const MicroBatch& batch) {
 Round LayerBench::run_round(const MicroBatch& batch, double seconds) {
   round_ = {};
   int64_t runs = 0;
-  const int64_t begin = now(), work_begin = work_ns();
+  const int64_t begin = now();
   do {
     run_once(batch);
     ++runs;
   } while (seconds_since(begin) < seconds);
-  const double work = static_cast<double>(work_ns() - work_begin) * 1e-9;
+  const double work = settle();
   Round round{.work = round_, .slowdown = work > 0 ? seconds_since(begin) / work : 1};
   for (auto& passes : round.work)
     for (double& pass : passes) pass /= static_cast<double>(runs);
@@ -303,18 +326,24 @@ double LayerBench::optimizer_seconds(double budget) {
   int64_t parameters = 0;
   for (const int group : parameters_.groups()) parameters += parameters_.layout(group).size;
   std::vector<double> seconds;
+  // An imitated device's optimizer is this machine's.
+  const std::unique_ptr<WorkClock> clock =
+      options_.device.waits ? std::make_unique<ThreadClock>(thread_cpu_ns) : make_clock();
   world_.barrier(deadline());
   const int64_t begin = now_ns();
   for (int64_t step = 1; step <= 3 || really_since(begin) < budget; ++step) {
-    const int64_t once = thread_cpu_ns();
+    clock->mark();
     sums_.begin_step();
     sums_.finish(deadline());
     for (const int group : parameters_.groups()) {
       if (parameters_.layout(group).size == 0) continue;
-      optimizer_.update(group, sums_.gradient(group), 1.0f, 1e-9, step);
-      parameters_.refresh(group);
+      if (!optimizer_.update(group, sums_.gradient(group), 1.0f, 1e-9, step))
+        parameters_.refresh(group);
     }
-    if (step > 1) seconds.push_back(static_cast<double>(thread_cpu_ns() - once) * 1e-9);
+    clock->mark();
+    times_.clear();
+    clock->take(times_);
+    if (step > 1) seconds.push_back(static_cast<double>(times_.back() - times_.front()) * 1e-9);
     world_.progress();
   }
   const double slowdown = options_.device.waits ? 1 : median(slowdowns_);

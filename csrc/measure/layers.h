@@ -7,6 +7,7 @@
 #include "csrc/config/cluster.h"
 #include "csrc/config/imitation.h"
 #include "csrc/config/recipe.h"
+#include "csrc/nn/ops/ops.h"
 #include "csrc/train/pacer.h"
 
 namespace kente {
@@ -22,6 +23,7 @@ struct LayerBenchOptions {
   double seconds = 8;          // for everything, over all ranks
   double timeout_seconds = 600;
   PaceClock clock = {};  // of everything but the optimizer
+  Ops* ops = &cpu_ops();
 };
 
 struct LayerMeasurement {
@@ -35,8 +37,8 @@ struct LayerMeasurement {
 /// optimizer on made-up tokens; micro-batches of 1, 2, 4, ... grains (only 1 under EXACT) as far as
 /// memory and time allow. All ranks compute at the same time throughout, so what they take from
 /// each other is in the numbers. Medians over rounds, in CPU time times what the rank loses to
-/// stops and neighbours. A collective. Throws UsageError when not even one block fits into
-/// memory_bytes.
+/// stops and neighbours, or, on a GPU, in its own time. A collective. Throws UsageError when not
+/// even one block fits into memory_bytes.
 LayerMeasurement measure_layers(const LayerBenchOptions& options, Communicator& world);
 
 }  // namespace kente

@@ -11,6 +11,8 @@
 #include "csrc/measure/agree.h"
 #include "csrc/measure/link_fit.h"
 #include "csrc/measure/statistics.h"
+#include "csrc/nn/ops/element_type.h"
+#include "csrc/train/tensor_view.h"
 
 namespace kente {
 namespace {
@@ -83,11 +85,12 @@ class LinkBench {
   LinkBench(const LinkBenchOptions& options, Communicator& world)
       : options_(options),
         world_(world),
+        tensors_(options.tensors ? *options.tensors : world),
         pairs_(options.nodes),
         table_(static_cast<size_t>(world.size()) * static_cast<size_t>(world.size()) * kColumns) {
     const int64_t largest = *std::max_element(options.sizes.begin(), options.sizes.end());
-    out_.resize(static_cast<size_t>(largest));
-    in_.resize(static_cast<size_t>(largest));
+    out_ = options.ops->zeros({largest}, at::kByte);
+    in_ = options.ops->zeros({largest}, at::kByte);
   }
 
   std::vector<LinkProfile> run();
@@ -103,15 +106,16 @@ class LinkBench {
   void carry_out(const PairRound& round, Load load);
   std::vector<LinkSample> ping_pong(int peer, Load load);
   void wait(Work& work, Load load);
-  double reduce_rate(Communicator& ranks, const std::vector<int>& members);
+  double reduce_rate(Communicator& ranks, Communicator& tensors, const std::vector<int>& members);
   std::vector<double> reduce_rates();
   Deadline deadline() const { return Deadline::after_seconds(options_.timeout_seconds); }
 
   const LinkBenchOptions& options_;
   Communicator& world_;
+  Communicator& tensors_;
   const Pairs pairs_;
   std::vector<double> table_;
-  std::vector<char> out_, in_;
+  at::Tensor out_, in_;
 };
 
 void LinkBench::wait(Work& work, Load load) {
@@ -119,7 +123,7 @@ void LinkBench::wait(Work& work, Load load) {
   if (load == Load::kIdle) return work.wait(until);
   do {
     options_.compute();
-    world_.progress();
+    tensors_.progress();
   } while (!work.done() && !until.passed());
   work.wait(until);
 }
@@ -129,12 +133,12 @@ std::vector<LinkSample> LinkBench::ping_pong(int peer, Load load) {
   std::vector<LinkSample> samples;
   for (const int64_t bytes : options_.sizes)
     for (int i = 0; i <= options_.repeats; ++i) {
-      const auto receive =
-          world_.irecv({.data = in_.data(), .count = bytes, .dtype = DType::kU8}, peer, kLinksTag);
+      const auto receive = tensors_.irecv(
+          {.data = in_.data_ptr(), .count = bytes, .dtype = DType::kU8}, peer, kLinksTag);
       const int64_t begin = now_ns();
       if (!begins) wait(*receive, load);
-      const auto send =
-          world_.isend({.data = out_.data(), .count = bytes, .dtype = DType::kU8}, peer, kLinksTag);
+      const auto send = tensors_.isend(
+          {.data = out_.data_ptr(), .count = bytes, .dtype = DType::kU8}, peer, kLinksTag);
       if (begins) wait(*receive, load);
       // The first one only opens the connection.
       if (i > 0) samples.push_back({.bytes = bytes, .seconds = seconds_since(begin) / 2});
@@ -159,23 +163,20 @@ void LinkBench::carry_out(const PairRound& round, Load load) {
   }
 }
 
-double LinkBench::reduce_rate(Communicator& ranks, const std::vector<int>& members) {
+double LinkBench::reduce_rate(Communicator& ranks, Communicator& tensors,
+                              const std::vector<int>& members) {
   double latency = 0;
   for (size_t i = 0; i < members.size(); ++i)
     latency = std::max(latency,
                        row(pairs_.measured_for(members[i], members[(i + 1) % members.size()]))[0]);
   const int64_t bytes = options_.reduce_elements * size_of(options_.reduce_dtype);
-  std::vector<char> buffer(static_cast<size_t>(bytes));
+  const at::Tensor buffer =
+      options_.ops->zeros({options_.reduce_elements}, scalar_type(options_.reduce_dtype));
   std::vector<double> seconds;
   for (int i = 0; i <= kReduceRepeats; ++i) {
     ranks.barrier(deadline());
     const int64_t begin = now_ns();
-    ranks
-        .all_reduce({.data = buffer.data(),
-                     .count = options_.reduce_elements,
-                     .dtype = options_.reduce_dtype},
-                    ReduceOp::kSum)
-        ->wait(deadline());
+    tensors.all_reduce(view_of(buffer), ReduceOp::kSum)->wait(deadline());
     if (i > 0) seconds.push_back(seconds_since(begin));
   }
   const double slowest = largest_of_all(ranks, median(seconds), deadline());
@@ -188,7 +189,7 @@ std::vector<double> LinkBench::reduce_rates() {
   std::vector<double> rates(nodes.size() + 1);
   std::vector<int> all(static_cast<size_t>(world_.size()));
   std::iota(all.begin(), all.end(), 0);
-  rates.back() = reduce_rate(world_, all);
+  rates.back() = reduce_rate(world_, tensors_, all);
   if (nodes.size() == 1) {
     rates.front() = rates.back();
     return rates;
@@ -199,8 +200,11 @@ std::vector<double> LinkBench::reduce_rates() {
       own = static_cast<int>(node);
   const auto members = nodes[static_cast<size_t>(own)];
   const auto inside = world_.split(own, world_.rank());
+  std::unique_ptr<Communicator> tensors_inside;
+  if (options_.tensors) tensors_inside = tensors_.split(own, world_.rank());
   double rate = 0;
-  if (members.size() > 1) rate = reduce_rate(*inside, members);
+  if (members.size() > 1)
+    rate = reduce_rate(*inside, tensors_inside ? *tensors_inside : *inside, members);
   std::vector<double> found(nodes.size());
   if (members.front() == world_.rank()) found[static_cast<size_t>(own)] = rate;
   world_

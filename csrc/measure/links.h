@@ -7,6 +7,7 @@
 
 #include "comm/communicator.h"
 #include "csrc/config/cluster.h"
+#include "csrc/nn/ops/ops.h"
 
 namespace kente {
 
@@ -19,6 +20,8 @@ struct LinkBenchOptions {
   DType reduce_dtype = DType::kF32;   // of gradients
   int64_t reduce_elements = 1 << 20;  // in the all_reduce that is timed
   double timeout_seconds = 600;
+  Ops* ops = &cpu_ops();            // where the buffers lie
+  Communicator* tensors = nullptr;  // world for buffers there; null: world itself
 };
 
 /// A link for every pair of ranks: messages there and back, first with all else idle, then while

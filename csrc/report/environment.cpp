@@ -36,6 +36,7 @@ Environment::Replica read_replica(const Json& json) {
     stage.rank = integer_at(entry, "rank");
     stage.dtype = text_at(entry, "dtype");
     stage.recompute = text_at(entry, "recompute");
+    stage.gpu = text_at(entry, "gpu");
     for (const Json& range : array_at(entry, "layers"))
       if (range.is_array() && range.size() == 2 && range[0].is_number_integer() &&
           range[1].is_number_integer())
@@ -105,6 +106,7 @@ std::string to_json(const Environment& environment) {
                         {"layers", layers},
                         {"dtype", stage.dtype},
                         {"recompute", stage.recompute}});
+      if (!stage.gpu.empty()) stages.back()["gpu"] = stage.gpu;
     }
     mesh.push_back({{"replica", r},
                     {"share", replica.share},

@@ -17,7 +17,8 @@ namespace kente {
 ///    "sources": [{"id", "title", "licence", "language", "lab", "digest", "tokens", "weight",
 ///                 "bytes_per_token", "byte_trigram_bits_per_byte"}],
 ///    "mesh": [{"replica": 0, "share": 3, "micro_batches": 12,
-///              "stages": [{"rank": 0, "layers": [[0, 3]], "dtype": "f32", "recompute": "none"}]}]}
+///              "stages": [{"rank": 0, "layers": [[0, 3]], "dtype": "f32", "recompute": "none",
+///                          "gpu": "NVIDIA H200"}]}]}
 /// layers are first and last, both included; 0 is the embedding, the highest one of the mesh the
 /// head.
 struct Environment {
@@ -32,6 +33,7 @@ struct Environment {
     int64_t rank = 0;
     std::vector<std::pair<int64_t, int64_t>> layers;
     std::string dtype, recompute;
+    std::string gpu = {};  // its name; empty: a CPU
   };
   struct Replica {
     int64_t share = 0, micro_batches = 0;

@@ -82,7 +82,8 @@ std::string plan(const std::vector<Environment::Replica>& mesh) {
       for (const auto& [first, last] : stage.layers)
         layers += (layers.empty() ? "" : ",") + std::to_string(first) + "-" + std::to_string(last);
       cells.push_back({std::to_string(r), std::to_string(mesh[r].share), std::to_string(stage.rank),
-                       layers, stage.dtype, stage.recompute});
+                       layers, stage.gpu.empty() ? stage.dtype : stage.dtype + ", " + stage.gpu,
+                       stage.recompute});
     }
   constexpr auto kL = Align::kLeft, kR = Align::kRight;
   return "\n" + text_table({"replica", "share", "rank", "layers", "dtype", "recompute"}, cells,

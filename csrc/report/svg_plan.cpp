@@ -46,7 +46,8 @@ std::string stage_svg(const Environment::Stage& stage, double x, double width, d
                       int64_t head) {
   const std::string names = layer_names(stage, head);
   const bool recompute = !stage.recompute.empty() && stage.recompute != "none";
-  const std::string detail = stage.dtype + (recompute ? " · recompute " + stage.recompute : "");
+  const std::string detail = stage.dtype + (stage.gpu.empty() ? "" : " · " + stage.gpu) +
+                             (recompute ? " · recompute " + stage.recompute : "");
   const auto shade = static_cast<size_t>(std::max<int64_t>(stage.rank, 0)) % kShades;
   return "<g class=\"stage shade" + std::to_string(shade) + "\"><rect x=\"" + px(x) + "\" y=\"" +
          px(y) + "\" width=\"" + px(std::max(width - 4, 1.0)) + "\" height=\"" + px(kPlanRow) +

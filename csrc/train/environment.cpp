@@ -37,7 +37,8 @@ std::string cpu_name() {
 
 int64_t memory_bytes() { return int64_t{::sysconf(_SC_PHYS_PAGES)} * ::sysconf(_SC_PAGE_SIZE); }
 
-std::vector<Environment::Replica> describe_mesh(const Plan& plan, const Mesh& mesh) {
+std::vector<Environment::Replica> describe_mesh(const Plan& plan, const Mesh& mesh,
+                                                const std::vector<std::string>& gpus) {
   std::vector<Environment::Replica> replicas;
   for (size_t r = 0; r < plan.replicas.size(); ++r) {
     Environment::Replica replica;
@@ -48,6 +49,7 @@ std::vector<Environment::Replica> describe_mesh(const Plan& plan, const Mesh& me
       shown.rank = stage.ranks.front();
       for (const LayerRange& range : stage.layers)
         shown.layers.emplace_back(range.first, range.last);
+      shown.gpu = gpus[static_cast<size_t>(stage.ranks.front())];
       shown.dtype = name_of(stage.compute);
       shown.recompute = stage.recompute == Recompute::kFull ? "full" : "none";
       replica.stages.push_back(std::move(shown));
@@ -114,7 +116,8 @@ Environment describe_environment(const Recipe& recipe, const Mesh& mesh,
   environment.memory_bytes = memory_bytes();
   environment.hosts.assign(hosts.begin(), hosts.end());
   environment.parameters = parameter_count(recipe.model);
-  environment.mesh = describe_mesh(options.plan, mesh);
+  environment.mesh =
+      describe_mesh(options.plan, mesh, all_gather_text(world, options.device, deadline));
   // Rank 0 may be a later stage that reads no data: the list comes from a rank that does.
   Environment part;
   if (data) part.sources = describe_sources(recipe, *data);

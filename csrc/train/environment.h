@@ -4,6 +4,7 @@
 
 #include "comm/communicator.h"
 #include "csrc/data/loader.h"
+#include "csrc/nn/ops/ops.h"
 #include "csrc/plan/mesh.h"
 #include "csrc/report/environment.h"
 #include "csrc/train/trainer.h"
@@ -29,10 +30,12 @@ DType compute_dtype(const Plan& plan, const Mesh& mesh, int rank);
 /// counts.
 double model_flops_per_token(const Recipe& recipe);
 
-/// FLOP/s of square GEMMs in dtype on this thread, over about so many seconds.
-double gemm_flops_per_second(DType dtype, double seconds);
+/// FLOP/s of square GEMMs in dtype on this thread, or on ops' GPU, over about so many seconds.
+double gemm_flops_per_second(Ops& ops, DType dtype, double seconds);
 
-/// FLOP/s of GEMM in dtype, one thread a rank, all ranks at once for so long, summed. A collective.
-double measure_ceiling(Communicator& world, DType dtype, double seconds, const Deadline& deadline);
+/// FLOP/s of GEMM in dtype, one thread or GPU a rank, all ranks at once for so long, summed. A
+/// collective.
+double measure_ceiling(Communicator& world, Ops& ops, DType dtype, double seconds,
+                       const Deadline& deadline);
 
 }  // namespace kente

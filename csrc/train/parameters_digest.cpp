@@ -7,17 +7,18 @@
 
 namespace kente {
 
-std::string parameters_digest(Communicator& world, const Mesh& mesh, const Parameters& parameters,
+std::string parameters_digest(Communicator& world, const Mesh& mesh, HostState& state,
                               const Deadline& deadline) {
+  state.read();
   // "group digest" lines of the groups this rank answers for: those whose lowest holder it is.
   std::string mine;
   for (const Bucket& bucket : mesh.buckets) {
     if (bucket.holders.front() != world.rank()) continue;
     for (const int group : bucket.groups) {
-      const at::Tensor master = parameters.master(group);
-      const auto bytes = static_cast<size_t>(master.numel()) * sizeof(float);
+      const auto count = static_cast<size_t>(state.parameters().layout(group).size);
+      const void* const master = state.data(StateKind::kMaster, group);
       mine += std::to_string(group) + " " +
-              sha256_hex({static_cast<const char*>(master.data_ptr()), bytes}) + "\n";
+              sha256_hex({static_cast<const char*>(master), count * sizeof(float)}) + "\n";
     }
   }
   std::map<int, std::string> by_group;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "csrc/base/clock.h"
 #include "csrc/base/errors.h"
 #include "csrc/train/tensor_view.h"
 
@@ -68,7 +67,8 @@ PipeRunner::PipeRunner(const Recipe& recipe, const Mesh& mesh, const Plan& plan,
       tensors_(tensors ? *tensors : world),
       ops_(parameters.ops()),
       timeout_seconds_(timeout_seconds),
-      replica_(mesh.replica_of(world.rank())) {
+      replica_(mesh.replica_of(world.rank())),
+      clock_(ops_, world.rank()) {
   for (const int index : mesh.chunks_of(world.rank())) {
     const MeshChunk& at =
         mesh.replicas[static_cast<size_t>(replica_)].chunks[static_cast<size_t>(index)];
@@ -144,8 +144,8 @@ void PipeRunner::run_actions(const ActionList& actions, const Hooks& hooks) {
   batches_.resize(sizes_.size());
   next_receive_ = 0;
   post_next_receive(actions);
+  clock_.begin();
   for (const Action& action : actions) {
-    const int64_t begin = now_ns();
     if (board_) board_->set(phase_of(action.kind), action.micro_batch);
     if (is_receive(action)) {
       const at::Tensor tensor = finish_receive(action);
@@ -156,11 +156,10 @@ void PipeRunner::run_actions(const ActionList& actions, const Hooks& hooks) {
       if (pacer_) pacer_->begin();
       carry_out(action, hooks);
     }
-    const int64_t end = now_ns();
-    if (mode_ == Mode::kTrain) clock_.add(action, begin, end, step_waited_until_ns_);
-    if (recording_) record(action, begin, end);
+    clock_.end(action, mode_ == Mode::kTrain);
   }
   take_losses(hooks);
+  clock_.settle_if_passed();
   const Deadline deadline = Deadline::after_seconds(timeout_seconds_);
   for (Send& send : sends_) finish(send, deadline);
   sends_.clear();
@@ -190,7 +189,7 @@ void PipeRunner::carry_out(const Action& action, const Hooks& hooks) {
       return hooks.reduce(action.bucket);
     case ActionKind::kStep:
       take_losses(hooks);
-      step_waited_until_ns_ = hooks.step();
+      hooks.step();
       if (pacer_) pacer_->step();
       return;
     case ActionKind::kGatherParameters:
@@ -317,35 +316,6 @@ void PipeRunner::start_send(const Action& action, const at::Tensor& tensor) {
   send.data = tensors_.isend(view_of(send.tensor), action.peer,
                              tag(action, activation ? kData : kGradient));
   sends_.push_back(std::move(send));
-}
-
-void PipeRunner::record(const Action& action, int64_t begin_ns, int64_t end_ns) {
-  const std::string label = to_string(action);
-  switch (action.kind) {
-    case ActionKind::kRecvActivation:
-    case ActionKind::kRecvGradient:
-      return record(label, TimelineSpan::kWait, begin_ns, end_ns);
-    case ActionKind::kSendActivation:
-    case ActionKind::kSendGradient:
-    case ActionKind::kReduceBucket:
-    case ActionKind::kGatherParameters:
-      return record(label, TimelineSpan::kComm, begin_ns, end_ns);
-    case ActionKind::kStep:
-      // Gradients and votes of slower ranks first, then the optimizer.
-      record("wait", TimelineSpan::kWait, begin_ns, step_waited_until_ns_);
-      return record(label, TimelineSpan::kCompute, step_waited_until_ns_, end_ns);
-    default:
-      return record(label, TimelineSpan::kCompute, begin_ns, end_ns);
-  }
-}
-
-void PipeRunner::record(const std::string& label, TimelineSpan::Kind kind, int64_t begin_ns,
-                        int64_t end_ns) {
-  spans_.push_back({.rank = world_.rank(),
-                    .label = label,
-                    .kind = kind,
-                    .begin = static_cast<double>(begin_ns) * 1e-9,
-                    .end = static_cast<double>(end_ns) * 1e-9});
 }
 
 }  // namespace kente

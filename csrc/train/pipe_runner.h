@@ -15,9 +15,8 @@
 #include "csrc/config/recipe.h"
 #include "csrc/nn/chunk.h"
 #include "csrc/plan/schedule.h"
-#include "csrc/report/run_record.h"
+#include "csrc/train/action_clock.h"
 #include "csrc/train/pacer.h"
-#include "csrc/train/phase_clock.h"
 
 namespace kente {
 
@@ -39,8 +38,8 @@ class PipeRunner {
   struct Hooks {
     GradSink* sink = nullptr;
     std::function<void(int bucket)> reduce;
-    /// Returns when its waiting for other ranks ended, on the clock of now_ns().
-    std::function<int64_t()> step;
+    /// Tells the clock when its waiting for other ranks has ended.
+    std::function<void()> step;
     std::function<void(int bucket)> gather;
     /// Head only: a micro-batch's sums, in their order, before the step.
     std::function<void(int micro_batch, const LossSums&)> loss;
@@ -67,12 +66,8 @@ class PipeRunner {
   /// Told every action as it begins; null: nobody watches. Must outlive the runner.
   void set_board(ProgressBoard* board) { board_ = board; }
 
-  /// From now on run() records when each action began and ended; spans() returns and forgets them.
-  void record_spans(bool on) { recording_ = on; }
-  std::vector<TimelineSpan> take_spans() { return std::exchange(spans_, {}); }
-
-  /// Where the time of run() goes, always on.
-  PhaseClock& clock() { return clock_; }
+  /// Of all actions, always on.
+  ActionClock& clock() { return clock_; }
 
  private:
   struct Receive {
@@ -100,8 +95,6 @@ class PipeRunner {
   DType compute_of(int chunk) const;
   at::Tensor converted(const at::Tensor& tensor, at::ScalarType type) const;
   int tag(const Action& action, int part) const;
-  void record(const Action& action, int64_t begin_ns, int64_t end_ns);
-  void record(const std::string& label, TimelineSpan::Kind kind, int64_t begin_ns, int64_t end_ns);
 
   const Recipe& recipe_;
   const Mesh& mesh_;
@@ -129,12 +122,9 @@ class PipeRunner {
   double scale_ = 1;
   bool incoming_finite_ = true, outgoing_finite_ = true;
 
-  PhaseClock clock_;
+  ActionClock clock_;
   Pacer* pacer_ = nullptr;
   ProgressBoard* board_ = nullptr;
-  bool recording_ = false;
-  std::vector<TimelineSpan> spans_;
-  int64_t step_waited_until_ns_ = 0;
 };
 
 }  // namespace kente

@@ -103,20 +103,18 @@ void Recovery::forget_after(int64_t step) {
   }
 }
 
-std::vector<NamedTensor> Recovery::own_tensors(const Parameters& parameters,
-                                               const AdamW& optimizer) const {
+std::vector<NamedTensor> Recovery::own_tensors(const HostState& state) const {
   std::vector<NamedTensor> tensors;
-  for (const StateTensor& tensor : all_tensors(mesh_, parameters, true)) {
-    if (!parameters.holds(tensor.group)) continue;
+  for (const StateTensor& tensor : all_tensors(mesh_, state.parameters(), true)) {
+    if (!state.parameters().holds(tensor.group)) continue;
     ElementRange elements = tensor.elements();
     if (mesh_.shard_optimizer && tensor.kind != StateKind::kMaster) {
-      elements = intersect(elements, optimizer.shard(tensor.group));
+      elements = intersect(elements, state.optimizer()->shard(tensor.group));
       if (elements.size() == 0) continue;
     } else if (tensor.bucket->storer(tensor.group) != world_.rank()) {
       continue;
     }
-    float* data = place_of(tensor, elements.begin, parameters, &optimizer);
-    tensors.push_back(stored_tensor(tensor, elements, data));
+    tensors.push_back(stored_tensor(tensor, elements, place_of(tensor, elements.begin, state)));
   }
   return tensors;
 }
@@ -185,10 +183,11 @@ std::vector<Recovery::Source> Recovery::find_sources(const std::string& recipe_s
 }
 
 std::optional<Recovery::Restored> Recovery::restore(const std::string& recipe_sha256,
-                                                    Parameters& parameters, AdamW* optimizer,
-                                                    int64_t at_most) {
-  const std::vector<WantedTensor> wanted = wanted_tensors(mesh_, parameters, optimizer != nullptr);
+                                                    HostState& state, int64_t at_most) {
+  const std::vector<WantedTensor> wanted =
+      wanted_tensors(mesh_, state.parameters(), state.optimizer() != nullptr);
   std::vector<Source> sources = find_sources(recipe_sha256, wanted, at_most);
+  state.read();  // what is stored leaves gaps between tensors
   while (true) {
     const auto source =
         std::max_element(sources.begin(), sources.end(), [](const Source& a, const Source& b) {
@@ -200,9 +199,9 @@ std::optional<Recovery::Restored> Recovery::restore(const std::string& recipe_sh
       throw UsageError(source->place->directory + "/" + step_directory(manifest.step) +
                        ": trained by another recipe (" + manifest.recipe_sha256 + ", this one is " +
                        recipe_sha256 + "): resume with the recipe.textproto of its run directory");
-    const std::vector<std::string> damaged = fetch(*source, parameters, optimizer);
+    const std::vector<std::string> damaged = fetch(*source, state);
     if (damaged.empty()) {
-      for (const int group : parameters.groups()) parameters.refresh(group);
+      state.write();
       const bool from_memory = source->place == &memory_;
       if (from_memory) keep_restored(*source->newest);
       Restored restored{
@@ -256,19 +255,19 @@ std::string Recovery::path_of(const Source& source, const Shard& shard) const {
 }
 
 std::vector<Recovery::Transfer> Recovery::transfers(const Source& from,
-                                                    const Parameters& parameters,
-                                                    AdamW* optimizer) const {
+                                                    const HostState& state) const {
   const RestorePoint& point = *from.newest;
   std::vector<Transfer> all;
-  for (const StateTensor& tensor : all_tensors(mesh_, parameters, optimizer != nullptr))
+  for (const StateTensor& tensor :
+       all_tensors(mesh_, state.parameters(), state.optimizer() != nullptr))
     for (const TensorSource& source : point.tensors.at(tensor.name())) {
-      TensorMove move = move_of(tensor, source, parameters.layout(tensor.group).size);
+      TensorMove move = move_of(tensor, source, state.parameters().layout(tensor.group).size);
       move.domains = point.holders[source.shard];
       for (const TensorMove::Receiver& receiver : move.receivers) {
         if (receiver.rank != world_.rank()) continue;
         const int64_t element =
             tensor.elements().begin + source.first() + receiver.first / size_of(DType::kF32);
-        move.own = place_of(tensor, element, parameters, optimizer);
+        move.own = place_of(tensor, element, state);
       }
       all.push_back({.source = &source, .move = std::move(move)});
     }
@@ -300,10 +299,9 @@ Recovery::Readers Recovery::open_readers(const Source& from,
   return readers;
 }
 
-std::vector<std::string> Recovery::fetch(const Source& from, const Parameters& parameters,
-                                         AdamW* optimizer) {
+std::vector<std::string> Recovery::fetch(const Source& from, const HostState& state) {
   std::string damaged;  // lines "domain file"
-  const std::vector<Transfer> all = transfers(from, parameters, optimizer);
+  const std::vector<Transfer> all = transfers(from, state);
   const Readers readers = open_readers(from, all);
   const auto read = [&](const TensorSource& source, int64_t first, int64_t bytes, void* out) {
     try {

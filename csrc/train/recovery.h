@@ -15,9 +15,8 @@
 #include "csrc/base/log.h"
 #include "csrc/ckpt/checkpoint.h"
 #include "csrc/ckpt/tiling.h"
-#include "csrc/nn/parameters.h"
 #include "csrc/plan/mesh.h"
-#include "csrc/train/optimizer.h"
+#include "csrc/train/host_state.h"
 #include "csrc/train/storage_domains.h"
 #include "csrc/train/transfer.h"
 
@@ -66,8 +65,8 @@ class Recovery {
   const std::vector<std::string>& left_out() const { return left_out_; }
 
   /// This rank's part of the training state: every tensor of the model is on one rank, sharded
-  /// moments in pieces. The views stay valid as long as parameters and optimizer.
-  std::vector<NamedTensor> own_tensors(const Parameters& parameters, const AdamW& optimizer) const;
+  /// moments in pieces. The views stay valid as long as state.
+  std::vector<NamedTensor> own_tensors(const HostState& state) const;
 
   struct Restored {
     Moment moment;
@@ -75,12 +74,12 @@ class Recovery {
     std::string from;  // for people: which place
   };
   static constexpr int64_t kNewest = std::numeric_limits<int64_t>::max();
-  /// Fills parameters (compute copies too) and, unless null, the optimizer from the newest step
-  /// that is not after at_most and complete over all directories of one place: memory, the run
-  /// directory or a copy; damaged ones are passed over with a warning. Empty when there is none.
-  /// Throws UsageError when that step was trained by another recipe.
-  std::optional<Restored> restore(const std::string& recipe_sha256, Parameters& parameters,
-                                  AdamW* optimizer, int64_t at_most = kNewest);
+  /// Fills the training's state (compute copies too) from the newest step that is not after at_most
+  /// and complete over all directories of one place: memory, the run directory or a copy; damaged
+  /// ones are passed over with a warning. Empty when there is none. Throws UsageError when that
+  /// step was trained by another recipe.
+  std::optional<Restored> restore(const std::string& recipe_sha256, HostState& state,
+                                  int64_t at_most = kNewest);
   /// Removes all snapshots that earlier starts left, but for those of the step that was restored.
   void forget_old_snapshots();
   /// Removes those too, if there are any: newer ones are complete by now.
@@ -115,14 +114,12 @@ class Recovery {
     TensorMove move;
   };
   /// Of the whole model, in the one order in which all ranks go through them.
-  std::vector<Transfer> transfers(const Source& from, const Parameters& parameters,
-                                  AdamW* optimizer) const;
+  std::vector<Transfer> transfers(const Source& from, const HostState& state) const;
   using Readers = std::map<size_t, std::unique_ptr<ShardReader>>;  // by number of the shard
   Readers open_readers(const Source& from, const std::vector<Transfer>& transfers) const;
   /// Returns the shards that turned out damaged, as "domain file" lines of all ranks; empty: all
   /// tensors are filled.
-  std::vector<std::string> fetch(const Source& source, const Parameters& parameters,
-                                 AdamW* optimizer);
+  std::vector<std::string> fetch(const Source& source, const HostState& state);
   void by_leaders(const StoragePlace& place, const std::function<void()>& work);
   void add_copy(const std::string& directory);
   Deadline deadline() const { return Deadline::after_seconds(timeout_seconds_); }

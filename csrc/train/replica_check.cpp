@@ -49,37 +49,30 @@ std::string describe(const Corruption& corruption) {
                      fmt::join(others, ", "));
 }
 
-ReplicaCheck::ReplicaCheck(const Mesh& mesh, Communicator& world, Parameters& parameters,
-                           const AdamW& optimizer, double timeout_seconds)
-    : mesh_(mesh),
-      world_(world),
-      parameters_(parameters),
-      optimizer_(optimizer),
-      timeout_seconds_(timeout_seconds) {
+ReplicaCheck::ReplicaCheck(const Mesh& mesh, Communicator& world, HostState& state,
+                           double timeout_seconds)
+    : mesh_(mesh), world_(world), state_(state), timeout_seconds_(timeout_seconds) {
   for_shared(mesh, [&](int group, const std::vector<int>& holders) {
     shared_.push_back({.group = group, .holders = &holders});
   });
 }
 
 std::vector<BufferView> ReplicaCheck::buffers_of(int group) const {
-  std::vector<at::Tensor> tensors = {parameters_.master(group)};
-  if (!mesh_.shard_optimizer) {
-    tensors.push_back(optimizer_.exp_avg(group));
-    tensors.push_back(optimizer_.exp_avg_sq(group));
-  }
-  std::vector<BufferView> buffers;
-  buffers.reserve(tensors.size());
-  for (const at::Tensor& tensor : tensors)
-    buffers.push_back(
-        {.data = tensor.data_ptr<float>(), .count = tensor.numel(), .dtype = DType::kF32});
+  const int64_t count = state_.parameters().layout(group).size;
+  std::vector<BufferView> buffers = {
+      {.data = state_.data(StateKind::kMaster, group), .count = count, .dtype = DType::kF32}};
+  if (mesh_.shard_optimizer) return buffers;
+  for (const StateKind moment : {StateKind::kExpAvg, StateKind::kExpAvgSq})
+    buffers.push_back({.data = state_.data(moment, group), .count = count, .dtype = DType::kF32});
   return buffers;
 }
 
 ReplicaDigests ReplicaCheck::digests() const {
+  state_.read();
   const size_t count = shared_.size();
   std::vector<uint64_t> mine(count), all(count * static_cast<size_t>(world_.size()));
   for (size_t i = 0; i < count; ++i) {
-    if (!parameters_.holds(shared_[i].group)) continue;
+    if (!state_.parameters().holds(shared_[i].group)) continue;
     std::vector<uint64_t> parts;
     for (const BufferView& buffer : buffers_of(shared_[i].group))
       parts.push_back(xxh3_64(buffer.data, static_cast<size_t>(buffer.count) * sizeof(float)));
@@ -128,7 +121,7 @@ void ReplicaCheck::copy(int group, int from, const std::vector<int>& to) const {
       (world_.rank() == from ? world_.isend(buffer, rank, kHealTag)
                              : world_.irecv(buffer, from, kHealTag))
           ->wait(deadline);
-    if (world_.rank() == rank) parameters_.refresh(group);
+    if (world_.rank() == rank) state_.write(group);
   }
 }
 

@@ -5,9 +5,8 @@
 #include <vector>
 
 #include "comm/communicator.h"
-#include "csrc/nn/parameters.h"
 #include "csrc/plan/mesh.h"
-#include "csrc/train/optimizer.h"
+#include "csrc/train/host_state.h"
 
 namespace kente {
 
@@ -32,14 +31,14 @@ std::string describe(const Corruption& corruption);
 class ReplicaCheck {
  public:
   /// All must outlive it.
-  ReplicaCheck(const Mesh& mesh, Communicator& world, Parameters& parameters,
-               const AdamW& optimizer, double timeout_seconds);
+  ReplicaCheck(const Mesh& mesh, Communicator& world, HostState& state, double timeout_seconds);
 
   /// No group has two holders: nothing can be compared.
   bool empty() const { return shared_.empty(); }
   /// Reads every shared weight and moment once.
   ReplicaDigests digests() const;
-  /// What differs; the same on every rank. Where a majority agrees the others get its bits.
+  /// What differs; the same on every rank. Where a majority agrees the others get its bits. After
+  /// digests(), the training's state as it was there.
   std::vector<Corruption> heal(const ReplicaDigests& digests) const;
 
  private:
@@ -52,8 +51,7 @@ class ReplicaCheck {
 
   const Mesh& mesh_;
   Communicator& world_;
-  Parameters& parameters_;
-  const AdamW& optimizer_;
+  HostState& state_;
   const double timeout_seconds_;
   std::vector<Shared> shared_;
 };

@@ -15,12 +15,12 @@ constexpr int64_t kRerunMemory = 1000;  // steps
 }  // namespace
 
 Safeguards::Safeguards(const Recipe& recipe, const Mesh& mesh, Communicator& world,
-                       Parameters& parameters, const AdamW& optimizer, const Options& options)
+                       HostState& state, const Options& options)
     : recipe_(recipe),
       mesh_(mesh),
       options_(options),
       guard_(recipe.guards),
-      replicas_(mesh, world, parameters, optimizer, options.timeout_seconds) {}
+      replicas_(mesh, world, state, options.timeout_seconds) {}
 
 Safeguards::Decision Safeguards::judge(const StepReport& report, bool will_save) {
   Decision decision;

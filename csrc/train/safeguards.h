@@ -21,8 +21,8 @@ class Safeguards {
     double timeout_seconds = 600;
   };
   /// All must outlive it.
-  Safeguards(const Recipe& recipe, const Mesh& mesh, Communicator& world, Parameters& parameters,
-             const AdamW& optimizer, const Options& options);
+  Safeguards(const Recipe& recipe, const Mesh& mesh, Communicator& world, HostState& state,
+             const Options& options);
 
   struct Event {
     std::string kind, detail;

@@ -1,6 +1,7 @@
 #include "csrc/train/snapshots.h"
 
 #include <fmt/format.h>
+
 #include <algorithm>
 
 #include "csrc/base/clock.h"
@@ -38,43 +39,87 @@ size_t Snapshots::next_slot() const {
   return oldest;
 }
 
-void Snapshots::take(CheckpointManifest manifest, const std::vector<NamedTensor>& tensors,
-                     double step_seconds) {
+SnapshotSlot* Snapshots::begin(CheckpointManifest& manifest,
+                               const std::vector<NamedTensor>& tensors,
+                               const std::function<void(Slot&)>& fill) {
   KENTE_CHECK(on() && !busy(), "a snapshot while the last one is not sealed, or held");
   const size_t number = next_slot();
   Slot& slot = slots_.at(number);
-  const bool fresh = slot.step == 0;
   try {
     if (!slot.memory) slot.memory = make_slot(number, tensors);
-    const int64_t begin = now_ns();
-    slot.memory->copy(tensors);
-    const double seconds = seconds_since(begin);
-    constexpr double kMostOfAStep = 0.02;
-    cost_too_much_ = !fresh && seconds > kMostOfAStep * static_cast<double>(every_) * step_seconds;
+    fill(slot);
   } catch (const StorageError& failure) {
-    log_.error(std::string("no more snapshots: ") + failure.what());
-    failed_.store(true, std::memory_order_relaxed);
-    return;
+    fail(failure);
+    return nullptr;
   }
   ++taken_;
   newest_ = slot.step = manifest.step;
   newest_slot_ = number;
   manifest.state[kSnapshotStart] = options_.start;
   sealing_.store(true, std::memory_order_release);
-  jobs_.push({.slot = slot.memory.get(), .manifest = std::move(manifest)});
+  return slot.memory.get();
+}
+
+void Snapshots::take(CheckpointManifest manifest, const std::vector<NamedTensor>& tensors,
+                     double step_seconds) {
+  const auto copy = [&](Slot& slot) {
+    const int64_t begin = now_ns();
+    slot.memory->copy(tensors);
+    constexpr double kMostOfAStep = 0.02;
+    cost_too_much_ = slot.step > 0 && seconds_since(begin) >
+                                          kMostOfAStep * static_cast<double>(every_) * step_seconds;
+  };
+  if (SnapshotSlot* slot = begin(manifest, tensors, copy))
+    jobs_.push({.slot = slot, .manifest = std::move(manifest)});
+}
+
+void Snapshots::take(CheckpointManifest manifest, const std::vector<NamedTensor>& tensors,
+                     double step_seconds, HostState& state) {
+  if (state.same_memory()) return take(std::move(manifest), tensors, step_seconds);
+  SnapshotSlot* slot = begin(manifest, tensors, [](Slot&) {});
+  if (!slot) return;
+  copying_.store(true, std::memory_order_release);
+  arriving_ = &state;
+  state.fetch([this, job = Job{.slot = slot,
+                               .manifest = std::move(manifest),
+                               .tensors = tensors,
+                               .state = &state}]() mutable {
+    arriving_ = nullptr;
+    job.state->hold();
+    jobs_.push(std::move(job));
+  });
+}
+
+void Snapshots::wait() {
+  if (arriving_) arriving_->wait();
+  sealing_.wait(true, std::memory_order_acquire);
 }
 
 void Snapshots::run() {
   while (std::optional<Job> job = jobs_.pop()) {
     try {
-      job->slot->seal(files_, std::move(job->manifest));
+      copy_and_seal(*job);
     } catch (const StorageError& failure) {
-      log_.error(std::string("no more snapshots: ") + failure.what());
-      failed_.store(true, std::memory_order_relaxed);
+      fail(failure);
     }
     sealing_.store(false, std::memory_order_release);
     sealing_.notify_all();
   }
+}
+
+void Snapshots::copy_and_seal(Job& job) {
+  if (job.state) {
+    job.slot->copy(job.tensors);
+    job.state->release();
+    copying_.store(false, std::memory_order_release);
+    copying_.notify_all();
+  }
+  job.slot->seal(files_, std::move(job.manifest));
+}
+
+void Snapshots::fail(const StorageError& failure) {
+  log_.error(std::string("no more snapshots: ") + failure.what());
+  failed_.store(true, std::memory_order_relaxed);
 }
 
 const CheckpointManifest* Snapshots::sealed(int64_t step) const {
@@ -86,6 +131,8 @@ const CheckpointManifest* Snapshots::sealed(int64_t step) const {
 
 std::vector<NamedTensor> Snapshots::hold() {
   KENTE_CHECK(newest_ > 0, "nothing to hold");
+  if (arriving_) arriving_->wait();
+  copying_.wait(true, std::memory_order_acquire);
   held_.fetch_add(1, std::memory_order_acq_rel);
   return newest_slot().memory->tensors();
 }

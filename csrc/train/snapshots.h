@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -9,9 +10,11 @@
 #include <vector>
 
 #include "csrc/base/bounded_queue.h"
+#include "csrc/base/errors.h"
 #include "csrc/base/file_system.h"
 #include "csrc/base/log.h"
 #include "csrc/ckpt/snapshot.h"
+#include "csrc/train/host_state.h"
 
 namespace kente {
 
@@ -50,8 +53,12 @@ class Snapshots {
   /// pages for the first time.
   void take(CheckpointManifest manifest, const std::vector<NamedTensor>& tensors,
             double step_seconds);
+  /// As above, of a state that may be elsewhere: then training does not stand still. The state
+  /// travels to the host's tensors, from where the thread copies it; see HostState::go_on().
+  void take(CheckpointManifest manifest, const std::vector<NamedTensor>& tensors,
+            double step_seconds, HostState& state);
   /// Until the last one is visible.
-  void wait() const { sealing_.wait(true, std::memory_order_acquire); }
+  void wait();
   /// How many were taken.
   int64_t taken() const { return taken_; }
   /// The step of the last one; 0: none.
@@ -84,13 +91,20 @@ class Snapshots {
   struct Job {
     SnapshotSlot* slot = nullptr;
     CheckpointManifest manifest;
+    std::vector<NamedTensor> tensors = {};  // with state: still to be copied
+    HostState* state = nullptr;             // held until they are
   };
   struct Slot {
     std::unique_ptr<SnapshotSlot> memory = {};  // null before its first use
     int64_t step = 0;
     bool pinned = false;
   };
+  /// The slot of the next one, filled so, or null: no memory.
+  SnapshotSlot* begin(CheckpointManifest& manifest, const std::vector<NamedTensor>& tensors,
+                      const std::function<void(Slot&)>& fill);
   void run();
+  void copy_and_seal(Job& job);
+  void fail(const StorageError& failure);
   size_t next_slot() const;  // slots_.size(): none is free
   Slot& newest_slot() { return slots_.at(newest_slot_); }
 
@@ -102,7 +116,8 @@ class Snapshots {
   bool cost_too_much_ = false;
   std::vector<Slot> slots_{2};
   size_t newest_slot_ = 1;
-  std::atomic<bool> sealing_{false}, failed_{false};
+  HostState* arriving_ = nullptr;  // from where the last one has not come yet
+  std::atomic<bool> sealing_{false}, copying_{false}, failed_{false};
   std::atomic<int> held_{0};
   BoundedQueue<Job> jobs_{1};
   std::thread thread_;  // last: it uses the others

@@ -9,12 +9,13 @@
 
 namespace kente {
 
-StateKeeper::StateKeeper(const Options& options, Recovery& recovery, std::vector<NamedTensor> own,
+StateKeeper::StateKeeper(const Options& options, Recovery& recovery, HostState& state,
                          Communicator& world, FileSystem& files, Log& log, ProgressBoard& board,
                          Tell tell)
     : options_(options),
       recovery_(recovery),
-      own_(std::move(own)),
+      state_(state),
+      own_(recovery.own_tensors(state)),
       world_(world),
       board_(board),
       tell_(std::move(tell)),
@@ -37,6 +38,7 @@ void StateKeeper::start(int64_t newest_checkpoint) {
 }
 
 RankSays StateKeeper::says(int64_t step) {
+  state_.go_on();
   return {.snapshot_busy = snapshots_.due(step) && snapshots_.busy(),
           .snapshots_cost = snapshots_.cost_too_much(),
           .snapshots_failed = snapshots_.failed(),
@@ -54,6 +56,10 @@ void StateKeeper::after_step(const StepReport& report,
     if (copies_.failed()) tell_("no copies", report.step, "a rank has no memory for them");
   }
   if (snapshots_.on()) snapshot(report, now);
+}
+
+void StateKeeper::take(CheckpointManifest now, double step_seconds) {
+  snapshots_.take(std::move(now), own_, step_seconds, state_);
 }
 
 /// Every rank takes the same steps, or there is no whole one.
@@ -75,7 +81,7 @@ void StateKeeper::snapshot(const StepReport& report,
   board_.set(Phase::kSnapshot);
   // All have one that is whole by now: what the state came from is no longer needed.
   if (snapshots_.taken() > 0) recovery_.forget_restored_snapshots();
-  snapshots_.take(now(), own_, report.seconds);
+  take(now(), report.seconds);
   if (copies_.due(report.step)) copies_.begin(report.step);
 }
 
@@ -88,12 +94,14 @@ void StateKeeper::checkpoint(CheckpointManifest now, const Retention& retention,
   board_.set(Phase::kSave);
   tell(saver_.finish());
   if (last || !options_.background) {
+    state_.read();
     saver_.begin(std::move(now), own_, Saver::Source::kBorrowed, retention);
     tell(saver_.finish());
   } else if (snapshots_.newest() == now.step) {
     saver_.begin(std::move(now), snapshots_.hold(), Saver::Source::kReleased, retention,
                  [this] { snapshots_.release(); });
   } else {
+    state_.read();
     saver_.begin(std::move(now), own_, Saver::Source::kCopied, retention);
   }
 }
@@ -110,7 +118,7 @@ void StateKeeper::went_back(CheckpointManifest now) {
   snapshots_.forget_after(now.step);
   if (!snapshots_.on()) return;
   // What is stored of this step does not know yet that training went back to it, and why.
-  snapshots_.take(std::move(now), own_, std::numeric_limits<double>::infinity());
+  take(std::move(now), std::numeric_limits<double>::infinity());
   snapshots_.wait();
   world_.barrier(Deadline::after_seconds(options_.timeout_seconds));
   snapshots_.forget_twins();
@@ -122,7 +130,7 @@ bool StateKeeper::hand_over(CheckpointManifest now, const Retention& retention) 
   if (snapshots_.on()) {
     snapshots_.wait();
     if (snapshots_.newest() != step && !snapshots_.busy())
-      snapshots_.take(now, own_, std::numeric_limits<double>::infinity());
+      take(now, std::numeric_limits<double>::infinity());
     snapshots_.wait();
     int64_t kept = snapshots_.sealed(step) != nullptr;
     world_.all_reduce({.data = &kept, .count = 1, .dtype = DType::kI64}, ReduceOp::kMin)

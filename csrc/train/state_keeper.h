@@ -30,9 +30,9 @@ class StateKeeper {
   /// Records an event of the run: what, at which step, in which words.
   using Tell = std::function<void(const std::string&, int64_t, const std::string&)>;
 
-  /// own: this rank's part of the state, for as long as this object. All must outlive it.
-  StateKeeper(const Options& options, Recovery& recovery, std::vector<NamedTensor> own,
-              Communicator& world, FileSystem& files, Log& log, ProgressBoard& board, Tell tell);
+  /// All must outlive it.
+  StateKeeper(const Options& options, Recovery& recovery, HostState& state, Communicator& world,
+              FileSystem& files, Log& log, ProgressBoard& board, Tell tell);
 
   /// The state is what the run starts from: newest_checkpoint, 0 if it is new.
   void start(int64_t newest_checkpoint);
@@ -59,12 +59,14 @@ class StateKeeper {
   int64_t newest_checkpoint() const { return newest_checkpoint_; }
 
  private:
+  void take(CheckpointManifest now, double step_seconds);
   void snapshot(const StepReport& report, const std::function<CheckpointManifest()>& now);
   void tell(const std::vector<Saver::News>& news);
 
   const Options options_;
   Recovery& recovery_;
-  const std::vector<NamedTensor> own_;
+  HostState& state_;
+  const std::vector<NamedTensor> own_;  // this rank's part of it
   Communicator& world_;
   ProgressBoard& board_;
   const Tell tell_;

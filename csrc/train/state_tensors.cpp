@@ -23,14 +23,11 @@ std::vector<StateTensor> all_tensors(const Mesh& mesh, const Parameters& paramet
   return tensors;
 }
 
-float* place_of(const StateTensor& tensor, int64_t element, const Parameters& parameters,
-                const AdamW* optimizer) {
-  const int group = tensor.group;
-  if (tensor.kind == StateKind::kMaster)
-    return parameters.master(group).data_ptr<float>() + element;
-  const at::Tensor moment =
-      tensor.kind == StateKind::kExpAvg ? optimizer->exp_avg(group) : optimizer->exp_avg_sq(group);
-  return moment.data_ptr<float>() + (element - optimizer->shard(group).begin);
+float* place_of(const StateTensor& tensor, int64_t element, const HostState& state) {
+  // Of moments there is only this rank's shard.
+  const int64_t first =
+      tensor.kind == StateKind::kMaster ? 0 : state.optimizer()->shard(tensor.group).begin;
+  return state.data(tensor.kind, tensor.group) + (element - first);
 }
 
 NamedTensor stored_tensor(const StateTensor& tensor, const ElementRange& elements, float* data) {

@@ -8,13 +8,10 @@
 #include "csrc/ckpt/tiling.h"
 #include "csrc/nn/parameters.h"
 #include "csrc/plan/mesh.h"
-#include "csrc/train/optimizer.h"
+#include "csrc/train/host_state.h"
 #include "csrc/train/transfer.h"
 
 namespace kente {
-
-/// What a checkpoint holds of a parameter: its master weights and its two moments.
-enum class StateKind { kMaster, kExpAvg, kExpAvgSq };
 
 /// One tensor of a checkpoint: what it is, and the elements of its group's flat buffer it covers.
 struct StateTensor {
@@ -35,8 +32,7 @@ std::vector<StateTensor> all_tensors(const Mesh& mesh, const Parameters& paramet
                                      bool with_optimizer);
 
 /// This rank's place for an element of a tensor; it must hold that element.
-float* place_of(const StateTensor& tensor, int64_t element, const Parameters& parameters,
-                const AdamW* optimizer);
+float* place_of(const StateTensor& tensor, int64_t element, const HostState& state);
 
 /// Elements of a tensor as a checkpoint stores them: a piece unless they are all of it.
 NamedTensor stored_tensor(const StateTensor& tensor, const ElementRange& elements, float* data);

@@ -46,17 +46,15 @@ StepReport Step::run(int64_t step, std::vector<MicroBatch> batches,
     const Deadline deadline = Deadline::after_seconds(timeout_seconds_);
     const FixedNorm mine = reducer_.finish(deadline);
     again = overflowed(deadline);
-    return again ? now_ns() : apply(says ? says() : RankSays(), mine, vote, report);
+    again ? runner_.clock().waited() : apply(says ? says() : RankSays(), mine, vote, report);
   };
   hooks.gather = [&](int bucket) { gather(bucket); };
   const auto attempt = [&](std::vector<MicroBatch> own) {
-    const int64_t zeroing = now_ns();
     again = false;
     vote = {};
     const double scale = scales_.of(world_.rank());
     runner_.scale_gradients(scale);
-    reducer_.begin_step(scale);
-    runner_.clock().add_optimizer(now_ns() - zeroing);
+    runner_.clock().time_optimizer([&] { reducer_.begin_step(scale); });
     runner_.run(schedule_[static_cast<size_t>(world_.rank())], sizes_, std::move(own), hooks);
   };
   runner_.clock().begin_step();
@@ -86,7 +84,7 @@ bool Step::overflowed(const Deadline& deadline) {
   return scales_.halve(by_rank);
 }
 
-int64_t Step::apply(const RankSays& says, const FixedNorm& mine, Vote& vote, StepReport& report) {
+void Step::apply(const RankSays& says, const FixedNorm& mine, Vote& vote, StepReport& report) {
   const Deadline deadline = Deadline::after_seconds(timeout_seconds_);
   const int64_t step = report.step;
   vote.poison += mine.poison;
@@ -103,7 +101,7 @@ int64_t Step::apply(const RankSays& says, const FixedNorm& mine, Vote& vote, Ste
   constexpr int64_t kFields = sizeof(Vote) / sizeof(int64_t);
   world_.all_reduce({.data = &vote, .count = kFields, .dtype = DType::kI64}, ReduceOp::kSum)
       ->wait(deadline);
-  const int64_t waited_until = now_ns();
+  runner_.clock().waited();
   report.any = {.stop = vote.stop > 0,
                 .snapshot_busy = vote.snapshot_busy > 0,
                 .snapshots_cost = vote.snapshots_cost > 0,
@@ -117,7 +115,7 @@ int64_t Step::apply(const RankSays& says, const FixedNorm& mine, Vote& vote, Ste
   if (!report.applied) {
     report.loss = std::numeric_limits<float>::quiet_NaN();
     report.grad_norm = std::numeric_limits<double>::quiet_NaN();
-    return waited_until;
+    return;
   }
   if (vote.tokens == 0)
     throw UsageError("step " + std::to_string(step) +
@@ -139,7 +137,6 @@ int64_t Step::apply(const RankSays& says, const FixedNorm& mine, Vote& vote, Ste
     // Of a sharded plan's weights most are still to be gathered.
     if (!mesh_.shard_optimizer && !copied) parameters_.refresh(group);
   }
-  return waited_until;
 }
 
 void Step::gather(int bucket) {

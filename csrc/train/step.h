@@ -80,8 +80,8 @@ class Step {
   /// Whether some stage's gradients overflowed and the step is to be run again with smaller ones. A
   /// collective where a stage computes in f16.
   bool overflowed(const Deadline& deadline);
-  /// mine: this rank's part of the norm. Returns when the waiting for other ranks ended.
-  int64_t apply(const RankSays& says, const FixedNorm& mine, Vote& vote, StepReport& report);
+  /// mine: this rank's part of the norm.
+  void apply(const RankSays& says, const FixedNorm& mine, Vote& vote, StepReport& report);
   /// Hands the bucket's updated master weights from the rank that updated each part to all holders.
   void gather(int bucket);
 

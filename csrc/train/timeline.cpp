@@ -9,10 +9,10 @@ std::vector<TimelineSpan> timeline_of(const std::function<void()>& step, PipeRun
                                       Communicator& world, const Deadline& deadline) {
   world.barrier(deadline);
   const double start = static_cast<double>(now_ns()) * 1e-9;
-  runner.record_spans(true);
+  runner.clock().record_spans(true);
   step();
-  runner.record_spans(false);
-  std::vector<TimelineSpan> spans = runner.take_spans();
+  runner.clock().record_spans(false);
+  std::vector<TimelineSpan> spans = runner.clock().take_spans();
   for (TimelineSpan& span : spans) {
     span.begin -= start;
     span.end -= start;

@@ -48,6 +48,9 @@ struct TrainOptions {
   int64_t check_replicas_every = 50;  // steps between comparisons of the replicas' bits; 0: never
   double timeout_seconds = 600;       // a peer silent for so long is lost
   double ceiling_seconds = 0.15;      // how long the ceiling of GEMM is measured at the start
+  Ops* ops = &cpu_ops();              // what this rank computes with; must outlive the run
+  Communicator* tensors = nullptr;    // what is in a GPU's memory travels by, see comm/staged.h
+  std::string device;                 // the GPU's name; empty: the CPU
   std::string build_id;               // equal on all ranks, or the run does not start
   Progress::Output progress = Progress::Output::kQuiet;
   ProgressBoard* board = nullptr;      // where each rank is, for whoever watches; may be null

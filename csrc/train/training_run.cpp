@@ -29,10 +29,12 @@ TrainingRun::TrainingRun(const TrainOptions& options, Communicator& world, FileS
       mesh_(make_mesh(options.recipe, options.plan, world.size())),
       directory_(files, options.run_directory),
       parameters_(recipe_.model, mesh_.layers_of(world.rank()),
-                  compute_dtype(options.plan, mesh_, world.rank())),
+                  compute_dtype(options.plan, mesh_, world.rank()), *options.ops),
       optimizer_(recipe_.optimizer, parameters_,
                  optimizer_shards_of(world.rank(), mesh_, model_layout(recipe_.model))),
-      step_(recipe_, options.plan, mesh_, world, parameters_, optimizer_, options.timeout_seconds),
+      state_(parameters_, &optimizer_),
+      step_(recipe_, options.plan, mesh_, world, parameters_, optimizer_, options.timeout_seconds,
+            options.tensors),
       recovery_(mesh_, world, files, log,
                 {.run_directory = options.run_directory,
                  .copies = options.checkpoint_to,
@@ -44,11 +46,11 @@ TrainingRun::TrainingRun(const TrainOptions& options, Communicator& world, FileS
                .background = options.background_checkpoints,
                .prepare = options.background_checkpoints && options.checkpoint_every > 0,
                .timeout_seconds = options.timeout_seconds},
-              recovery_, recovery_.own_tensors(parameters_, optimizer_), world, files, log, board_,
+              recovery_, state_, world, files, log, board_,
               [this](const std::string& kind, int64_t step, const std::string& detail) {
                 kind == Saver::kStored ? event(kind, step, detail) : tell(kind, step, detail);
               }),
-      safeguards_(recipe_, mesh_, world, parameters_, optimizer_,
+      safeguards_(recipe_, mesh_, world, state_,
                   {.check_replicas_every = options.check_replicas_every,
                    .timeout_seconds = options.timeout_seconds}),
       progress_(stdout, leads() ? options.progress : Progress::Output::kQuiet, recipe_.steps) {
@@ -80,7 +82,7 @@ void TrainingRun::open_data() {
 void TrainingRun::start_or_resume() {
   std::optional<Recovery::Restored> restored;
   if (options_.start == StartMode::kResume)
-    restored = recovery_.restore(identity_.recipe_sha256, parameters_, &optimizer_);
+    restored = recovery_.restore(identity_.recipe_sha256, state_);
   if (restored) {
     first_step_ = restored->moment.step + 1;
     identity_.run_id = restored->run_id;
@@ -120,7 +122,7 @@ double TrainingRun::find_ceiling(const Environment& now) {
   world_.all_reduce({.data = &known, .count = 1, .dtype = DType::kF64}, ReduceOp::kSum)
       ->wait(deadline());
   if (known > 0) return known;
-  return measure_ceiling(world_, compute_dtype(options_.plan, mesh_, world_.rank()),
+  return measure_ceiling(world_, *options_.ops, compute_dtype(options_.plan, mesh_, world_.rank()),
                          options_.ceiling_seconds, deadline());
 }
 
@@ -144,8 +146,7 @@ bool TrainingRun::is_stored(int64_t step) const {
 /// Takes training back to a stored step, or to the start, and returns it.
 int64_t TrainingRun::go_back(int64_t from, const Safeguards::Decision& decision) {
   keeper_.finish();
-  auto restored =
-      recovery_.restore(identity_.recipe_sha256, parameters_, &optimizer_, *decision.go_back);
+  auto restored = recovery_.restore(identity_.recipe_sha256, state_, *decision.go_back);
   const int64_t to = restored ? restored->moment.step : 0;
   step_.gradient_scales().resume(restored ? restored->moment.state["gradient_scales"] : "");
   if (!restored) {
@@ -198,7 +199,7 @@ std::optional<TrainResult> TrainingRun::run() {
     }
     stopped = report.any.stop && step < recipe_.steps;
     std::optional<WatchedSteps> watched;
-    if (watch_) watched = watch_->step(report.seconds, step_.runner().clock());
+    if (watch_) watched = watch_->step(report.seconds, step_.runner().clock().phases());
     record(report, watched);
     if (report.repeats > 0)
       tell("gradient-scale", step,
@@ -307,7 +308,7 @@ TrainResult TrainingRun::finish(int64_t step, bool stopped) {
   result.resumed_from = first_step_ - 1;
   result.loss = last_loss_;
   result.stopped = stopped;
-  result.parameters_sha256 = parameters_digest(world_, mesh_, parameters_, deadline());
+  result.parameters_sha256 = parameters_digest(world_, mesh_, state_, deadline());
   keeper_.end(step);
   event(stopped ? "stopped" : "finished", step, "parameters_sha256 " + result.parameters_sha256);
   if (leads()) progress_.note("report: " + directory_.write_report());

@@ -66,6 +66,7 @@ class TrainingRun {
   RunDirectory directory_;
   Parameters parameters_;
   AdamW optimizer_;
+  HostState state_;
   Step step_;
   std::optional<Pacer> pacer_;
   Recovery recovery_;

@@ -75,8 +75,7 @@ cudaError_t PretendGpu::release(void* at) {
   const auto* data = static_cast<const std::byte*>(at);
   const auto* buffer = memory().find(data, 1);
   if (buffer == nullptr || buffer->data != data) return cudaErrorInvalidValue;
-  while (do_one()) {
-  }
+  finish();
   used_bytes_ -= buffer->bytes;
   memory().release(data);
   return failed_;
@@ -99,6 +98,11 @@ void PretendGpu::go_on(int at_least) {
   if (laziness_ == 0) pieces = INT32_MAX;
   if (laziness_ == 1) pieces += static_cast<int>(random_() % 3);
   while (pieces-- > 0 && do_one()) {
+  }
+}
+
+void PretendGpu::finish() {
+  while (do_one()) {
   }
 }
 

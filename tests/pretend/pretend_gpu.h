@@ -19,6 +19,8 @@
 struct CUevent_st {
   int gpu = 0;
   std::shared_ptr<bool> passed;  // of the newest record, null: none; waits hold on to theirs
+  bool timed = false;
+  std::shared_ptr<int64_t> passed_ns;  // of that record
 };
 
 namespace kente::pretend {
@@ -84,6 +86,8 @@ class PretendGpu {
   cudaError_t release(void* at);
   /// Does some work, or none; at_least: so many pieces, while there are any that may begin.
   void go_on(int at_least);
+  /// Does all work that may begin.
+  void finish();
   /// The device, and the reason in complaint(), is lost.
   cudaError_t fail(cudaError_t error, const std::string& why);
 

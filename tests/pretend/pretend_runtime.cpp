@@ -6,6 +6,7 @@
 #include <cstring>
 #include <memory>
 
+#include "csrc/base/clock.h"
 #include "tests/pretend/pretend_gpu.h"
 
 namespace {
@@ -89,7 +90,9 @@ cudaError_t cudaHostAlloc(void** at, size_t bytes, unsigned) {
   return answer(current_gpu);
 }
 
+// As a real one it waits for all work that is under way.
 cudaError_t cudaFreeHost(void* at) {
+  gpu_of(current_gpu).finish();
   return PretendNode::current()->release_pinned(at) ? cudaSuccess : cudaErrorInvalidValue;
 }
 
@@ -112,8 +115,9 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   return cudaSuccess;
 }
 
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
   *event = gpu_of(current_gpu).make_event();
+  (*event)->timed = (flags & cudaEventDisableTiming) == 0;
   return answer(current_gpu);
 }
 
@@ -123,8 +127,10 @@ cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   if (!usable(stream) || stream->gpu != event->gpu) return cudaErrorInvalidResourceHandle;
   const auto passed = event->passed = std::make_shared<bool>(false);
+  const auto passed_ns = event->passed_ns = std::make_shared<int64_t>(0);
   return gpu_of(stream->gpu).put(stream, {.what = "an event", .ready = {}, .run = [=] {
                                             *passed = true;
+                                            *passed_ns = kente::now_ns();
                                             return cudaSuccess;
                                           }});
 }
@@ -135,6 +141,16 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
   if (!passed()) gpu.go_on(1);
   if (gpu.failed() != cudaSuccess) return gpu.failed();
   return passed() ? cudaSuccess : cudaErrorNotReady;
+}
+
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
+  if (from->gpu != to->gpu) return cudaErrorInvalidResourceHandle;
+  for (const cudaEvent_t event : {from, to}) {
+    if (!event->timed || event->passed == nullptr) return cudaErrorInvalidResourceHandle;
+    if (!*event->passed) return cudaErrorNotReady;
+  }
+  *milliseconds = static_cast<float>(*to->passed_ns - *from->passed_ns) * 1e-6f;
+  return gpu_of(from->gpu).failed();
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {

@@ -52,7 +52,7 @@ ThreadedRun train_on_threads(const ThreadedOptions& options, int ranks) {
           if (options.on_file) options.on_file(rank, operation, path);
         });
         const auto log = null_log();
-        const TrainResult result = train(train_options, *worlds[index], files, *log);
+        const TrainResult result = options.train_rank(train_options, *worlds[index], files, *log);
         if (rank == 0) run.result = result;
       } catch (...) {  // handed over to the caller below
         failures[index] = std::current_exception();

@@ -25,6 +25,9 @@ struct ThreadedOptions {
   std::vector<std::string> run_directories;
   std::vector<std::string> snapshot_directories;  // one per rank; empty: train.snapshots for all
   std::function<void(int rank, const StepReport&)> on_step;
+  /// A rank's training; the default is the CPU's.
+  std::function<TrainResult(const TrainOptions&, Communicator&, FileSystem&, Log&)> train_rank =
+      kente::train;
   /// Before every operation of a rank that changes a file; may be empty.
   std::function<void(int rank, std::string_view operation, const std::string& path)> on_file;
 };

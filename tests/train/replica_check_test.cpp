@@ -33,7 +33,8 @@ class Replicas : public testing::Test {
         Parameters parameters(recipe_.model, mesh.layers_of(rank), DType::kF32);
         parameters.init(recipe_.seed);
         AdamW optimizer(recipe_.optimizer, parameters);
-        ReplicaCheck check(mesh, world, parameters, optimizer, 60);
+        HostState state(parameters, &optimizer);
+        ReplicaCheck check(mesh, world, state, 60);
         Rank all{.parameters = parameters, .optimizer = optimizer, .check = check};
         work(rank, all);
       });

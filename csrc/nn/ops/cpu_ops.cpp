@@ -4,6 +4,7 @@
 #include <bit>
 #include <utility>
 
+#include "csrc/base/clock.h"
 #include "csrc/base/errors.h"
 #include "csrc/nn/ops/activation.h"
 #include "csrc/nn/ops/cross_entropy.h"
@@ -43,6 +44,33 @@ class HostSums : public FixedSums {
 
  private:
   FixedNorm norm_;
+};
+
+class OwnMemory : public HostCopies {
+ public:
+  explicit OwnMemory(std::vector<at::Tensor> tensors) : tensors_(std::move(tensors)) {}
+  void* data(size_t tensor) override { return tensors_.at(tensor).mutable_data_ptr(); }
+  void fetch() override {}
+  bool arrived() override { return true; }
+  void wait() override {}
+  void send(size_t) override {}
+  bool same_memory() const override { return true; }
+
+ private:
+  const std::vector<at::Tensor> tensors_;
+};
+
+class OwnClock : public WorkClock {
+ public:
+  void mark() override { marks_.push_back(now_ns()); }
+  bool passed() override { return true; }
+  void take(std::vector<int64_t>& times) override {
+    times.insert(times.end(), marks_.begin(), marks_.end());
+    marks_.clear();
+  }
+
+ private:
+  std::vector<int64_t> marks_;
 };
 
 class CpuOps : public Ops {
@@ -164,6 +192,10 @@ class CpuOps : public Ops {
   void fixed_to_float(const at::Tensor& accumulator, const at::Tensor& gradient) override {
     kente::fixed_to_float(HostSums::unsigned_of(accumulator), gradient.mutable_data_ptr<float>(),
                           gradient.numel());
+  }
+  std::unique_ptr<WorkClock> work_clock() override { return std::make_unique<OwnClock>(); }
+  std::unique_ptr<HostCopies> host_copies(std::vector<at::Tensor> tensors) override {
+    return std::make_unique<OwnMemory>(std::move(tensors));
   }
   bool adamw(const std::vector<AdamWPiece>& pieces, const AdamWFactors& factors,
              at::ScalarType) override {

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <memory>
+#include <vector>
+
 #include "csrc/device/device.h"
 #include "csrc/device/gemm.h"
 #include "csrc/device/staging.h"
@@ -96,11 +99,15 @@ class GpuOps : public Ops {
   at::Tensor logits_gradient(const at::Tensor& logits, at::ScalarType compute) override;
   std::unique_ptr<FixedSums> fixed_sums() override;
   void fixed_to_float(const at::Tensor& accumulator, const at::Tensor& gradient) override;
+  std::unique_ptr<WorkClock> work_clock() override;
+  std::unique_ptr<HostCopies> host_copies(std::vector<at::Tensor> tensors) override;
   bool adamw(const std::vector<AdamWPiece>& pieces, const AdamWFactors& factors,
              at::ScalarType copy) override;
 
  private:
   class Sums;
+  class Copies;
+  class Clock;
   cuda::Queue queue() const;
   /// Copies data to all of a tensor, behind the work that is queued.
   void send(const void* data, const at::Tensor& to);
@@ -111,11 +118,16 @@ class GpuOps : public Ops {
   const GpuBatch::Segments& segments_of(const BatchOnDevice& batch, bool stop_at_documents);
 
   const int gpu_;
+  Device& device_;
   Stream& stream_;
   const int compute_capability_;
   Staging staging_;
   const std::unique_ptr<Gemm> gemm_;
+  std::vector<std::shared_ptr<Event>> fetches_;  // that adamw() has not waited for yet
 };
+
+/// GpuOps; throws in a build without CUDA.
+std::unique_ptr<Ops> make_gpu_ops(int gpu, Device& device, Stream& stream);
 
 cuda::DataType data_type(at::ScalarType type);
 /// error: of a launch function of cuda/, a cudaError_t.

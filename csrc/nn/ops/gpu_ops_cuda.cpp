@@ -51,11 +51,16 @@ void check_launch(int error, const char* operation) {
 
 GpuOps::GpuOps(int gpu, Device& device, Stream& stream)
     : gpu_(gpu),
+      device_(device),
       stream_(stream),
       compute_capability_(device.facts().compute_capability),
       staging_(device),
       gemm_(make_gemm(device, stream)) {
   bind_tensors(gpu, stream);
+}
+
+std::unique_ptr<Ops> make_gpu_ops(int gpu, Device& device, Stream& stream) {
+  return std::make_unique<GpuOps>(gpu, device, stream);
 }
 
 cuda::Queue GpuOps::queue() const {

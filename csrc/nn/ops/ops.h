@@ -54,6 +54,38 @@ class FixedSums {
   virtual FixedNorm take() = 0;
 };
 
+/// Tensors of a device where the host reads and writes them, for whoever stores or compares them.
+class HostCopies {
+ public:
+  virtual ~HostCopies() = default;
+  /// Of one of the tensors, by number; on the CPU the tensor's own memory.
+  virtual void* data(size_t tensor) = 0;
+  /// Begins to copy all tensors to the host, as they are after the work that is queued now. Until
+  /// that has been done adamw() waits; nothing but adamw() may change them first.
+  virtual void fetch() = 0;
+  /// What was fetched last is there.
+  virtual bool arrived() = 0;
+  /// Until it is.
+  virtual void wait() = 0;
+  /// The tensor, by number, becomes what the host has. Waits.
+  virtual void send(size_t tensor) = 0;
+  /// The host's memory is the tensors': nothing is ever on its way.
+  virtual bool same_memory() const = 0;
+};
+
+/// When a device got where in its queued work. One thread.
+class WorkClock {
+ public:
+  virtual ~WorkClock() = default;
+  /// A point behind all that is queued now.
+  virtual void mark() = 0;
+  /// Every mark has been passed.
+  virtual bool passed() = 0;
+  /// Appends when each mark since the last take() was passed, in ns on the clock of now_ns(), and
+  /// forgets them. Waits until they are; a GPU's clock is set anew then, so better when it is idle.
+  virtual void take(std::vector<int64_t>& times) = 0;
+};
+
 /// The operations that layers and the optimizer are made of, on one kind of device. What each
 /// computes, shapes and dtypes are documented in the headers of this folder, where the CPU's are;
 /// all tensors are this device's. Work is done in the order of the calls; on a GPU it may not have
@@ -137,7 +169,11 @@ class Ops {
   virtual std::unique_ptr<FixedSums> fixed_sums() = 0;
   /// gradient [n] f32 = accumulator [n] i64, rounded once.
   virtual void fixed_to_float(const at::Tensor& accumulator, const at::Tensor& gradient) = 0;
-  /// Updates all pieces; true where their copies, of that dtype, were written too.
+  virtual std::unique_ptr<WorkClock> work_clock() = 0;
+  /// Copies of contiguous tensors.
+  virtual std::unique_ptr<HostCopies> host_copies(std::vector<at::Tensor> tensors) = 0;
+  /// Updates all pieces; true where their copies, of that dtype, were written too. Changes nothing
+  /// before what HostCopies fetch is on its way out.
   virtual bool adamw(const std::vector<AdamWPiece>& pieces, const AdamWFactors& factors,
                      at::ScalarType copy) = 0;
 };

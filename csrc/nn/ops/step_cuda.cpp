@@ -116,6 +116,8 @@ void GpuOps::fixed_to_float(const at::Tensor& accumulator, const at::Tensor& gra
 
 bool GpuOps::adamw(const std::vector<AdamWPiece>& pieces, const AdamWFactors& factors,
                    at::ScalarType copy) {
+  for (const std::shared_ptr<Event>& fetched : fetches_) stream_.wait_for(*fetched);
+  fetches_.clear();
   if (pieces.empty()) return false;
   std::vector<cuda::AdamWTensor> tensors;
   std::vector<int64_t> counts;
