@@ -43,10 +43,8 @@ NcclWork::~NcclWork() {
 
 bool NcclWork::done() {
   while (!order_.empty() && order_.front()->begin()) order_.pop_front();
-  if (state_ == State::kStarted && channel_.settled() && ended_->passed()) {
-    rank_.compute.wait_for(*ended_);
+  if (state_ == State::kStarted && channel_.settled() && ended_->passed())
     state_ = State::kFinished;
-  }
   return state_ == State::kFinished;
 }
 

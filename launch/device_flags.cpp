@@ -31,9 +31,10 @@ void add_device(Command& app, DeviceFlags& flags) {
       .one_of(kTransports);
 }
 
-DeviceChoices choices_of(const DeviceFlags& flags) {
+DeviceChoices choices_of(const DeviceFlags& flags, double timeout_seconds) {
   return {.device = static_cast<DeviceChoice>(place_of(flags.device, kDevices)),
-          .transport = static_cast<TransportChoice>(place_of(flags.transport, kTransports))};
+          .transport = static_cast<TransportChoice>(place_of(flags.transport, kTransports)),
+          .timeout_seconds = timeout_seconds};
 }
 
 }  // namespace kente

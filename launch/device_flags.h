@@ -14,6 +14,6 @@ struct DeviceFlags {
 };
 
 void add_device(Command& app, DeviceFlags& flags);
-DeviceChoices choices_of(const DeviceFlags& flags);
+DeviceChoices choices_of(const DeviceFlags& flags, double timeout_seconds);
 
 }  // namespace kente

@@ -58,7 +58,8 @@ ExitStatus run_bench(const BenchFlags& flags, const BenchProcess& process, Commu
   if (flags.recipe.empty()) throw UsageError("--recipe: missing; name the recipe to measure for");
   BenchOptions options;
   options.recipe = load_recipe(flags.recipe, flags.overrides);
-  RankDevice device(ranks, read_host("").name, choices_of(flags.device), options.recipe.model);
+  RankDevice device(ranks, read_host("").name, choices_of(flags.device, flags.timeout),
+                    options.recipe.model);
   Communicator& world = device.world();
   const bool leads = world.rank() == 0;
   options.ops = &device.ops();

@@ -94,7 +94,8 @@ Recipe resolve_recipe(TrainFlags& flags) {
 
 ExitStatus run_train(const TrainFlags& flags, const Recipe& recipe, const TrainProcess& process,
                      Communicator& ranks) {
-  RankDevice device(ranks, read_host("").name, choices_of(flags.device), recipe.model);
+  RankDevice device(ranks, read_host("").name, choices_of(flags.device, flags.timeout),
+                    recipe.model);
   Communicator& world = device.world();
   const bool tells = world.rank() == 0 && !flags.quiet;
   const auto files = posix_file_system();

@@ -31,8 +31,8 @@ DeviceWish own_wish(DeviceChoice choice) {
 }
 
 /// The GPU for this rank, -1: the CPU. A collective.
-int choose_gpu(Communicator& world, const std::string& node, DeviceChoice choice) {
-  const Deadline deadline = Deadline::after_seconds(60);
+int choose_gpu(Communicator& world, const std::string& node, DeviceChoice choice,
+               const Deadline& deadline) {
   std::string mine;
   together(
       world, [&] { mine = to_lines(node, own_wish(choice)); }, deadline);
@@ -57,10 +57,10 @@ int choose_gpu(Communicator& world, const std::string& node, DeviceChoice choice
 }
 
 /// Every rank has a GPU of its own for NCCL. id: of this rank's; empty: none. A collective.
-bool one_each(Communicator& world, const std::string& node, const std::string& id) {
+bool one_each(Communicator& world, const std::string& node, const std::string& id,
+              const Deadline& deadline) {
   std::set<std::string> gpus;
-  for (const std::string& gpu :
-       all_gather_text(world, id.empty() ? "" : node + " " + id, Deadline::after_seconds(60)))
+  for (const std::string& gpu : all_gather_text(world, id.empty() ? "" : node + " " + id, deadline))
     if (gpu.empty() || !gpus.insert(gpu).second) return false;
   return true;
 }
@@ -103,7 +103,8 @@ std::string why_no_gpu(const ModelConfig& model) {
 RankDevice::RankDevice(Communicator& world, const std::string& node, const DeviceChoices& choices,
                        const ModelConfig& model)
     : world_(world) {
-  const int gpu = choose_gpu(world, node, choices.device);
+  const Deadline deadline = Deadline::after_seconds(choices.timeout_seconds);
+  const int gpu = choose_gpu(world, node, choices.device, deadline);
   together(
       world,
       [&] {
@@ -115,11 +116,11 @@ RankDevice::RankDevice(Communicator& world, const std::string& node, const Devic
         stream_ = device_->make_stream(Urgency::kUsual);
         ops_ = make_gpu_ops(gpu, *device_, *stream_);
       },
-      Deadline::after_seconds(600));
+      deadline);
   const bool may = device_ && has_nccl() && choices.transport == TransportChoice::kAuto;
-  by_nccl_ = one_each(world, node, may ? device_->facts().id : "");
+  by_nccl_ = one_each(world, node, may ? device_->facts().id : "", deadline);
   if (!device_) return;
-  communicators_ = by_nccl_ ? make_nccl(world, *device_, *stream_, Deadline::after_seconds(600))
+  communicators_ = by_nccl_ ? make_nccl(world, *device_, *stream_, deadline)
                             : make_staged(world, *device_, *stream_);
 }
 

@@ -22,6 +22,7 @@ enum class TransportChoice { kAuto, kHost };
 struct DeviceChoices {
   DeviceChoice device = DeviceChoice::kAuto;
   TransportChoice transport = TransportChoice::kAuto;
+  double timeout_seconds = 600;  // a peer silent for so long is lost
 };
 
 /// What a rank of a node wants, and which GPUs it sees there.

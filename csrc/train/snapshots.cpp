@@ -98,23 +98,21 @@ void Snapshots::wait() {
 void Snapshots::run() {
   while (std::optional<Job> job = jobs_.pop()) {
     try {
-      copy_and_seal(*job);
+      if (job->state) job->slot->copy(job->tensors);
+    } catch (const StorageError& failure) {
+      fail(failure);
+    }
+    if (job->state) job->state->release();
+    copying_.store(false, std::memory_order_release);
+    copying_.notify_all();
+    try {
+      if (!failed()) job->slot->seal(files_, std::move(job->manifest));
     } catch (const StorageError& failure) {
       fail(failure);
     }
     sealing_.store(false, std::memory_order_release);
     sealing_.notify_all();
   }
-}
-
-void Snapshots::copy_and_seal(Job& job) {
-  if (job.state) {
-    job.slot->copy(job.tensors);
-    job.state->release();
-    copying_.store(false, std::memory_order_release);
-    copying_.notify_all();
-  }
-  job.slot->seal(files_, std::move(job.manifest));
 }
 
 void Snapshots::fail(const StorageError& failure) {

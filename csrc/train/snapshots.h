@@ -103,7 +103,6 @@ class Snapshots {
   SnapshotSlot* begin(CheckpointManifest& manifest, const std::vector<NamedTensor>& tensors,
                       const std::function<void(Slot&)>& fill);
   void run();
-  void copy_and_seal(Job& job);
   void fail(const StorageError& failure);
   size_t next_slot() const;  // slots_.size(): none is free
   Slot& newest_slot() { return slots_.at(newest_slot_); }

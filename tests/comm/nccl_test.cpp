@@ -134,6 +134,9 @@ TEST_P(Nccl, ADeadlineEndsWhatTheDeviceWaitsFor) {
       EXPECT_THAT(error.what(), testing::HasSubstr("NCCL all_reduce: no answer within"));
     }
     EXPECT_EQ(gpu.read(warm), sum_of(2, 1)) << "the device goes on";
+    pretend::PretendGpu& device = pretend::PretendNode::current()->gpu(0);
+    device.finish();
+    EXPECT_TRUE(device.idle()) << "nothing waits there for ever";
     EXPECT_THROW(work->wait(soon()), PeerError);
   });
 }
@@ -163,15 +166,28 @@ TEST_P(Nccl, AnErrorOfItsOwnIsAPeersLoss) {
                      try {
                        gpu.tensors->all_reduce(gpu.view(buffer), ReduceOp::kSum)->wait(soon());
                      } catch (const PeerError& error) {
-                       if (rank == 0) {
-                         EXPECT_THAT(error.what(), testing::HasSubstr("remote process exited"));
-                         ++caught;
-                       }
+                       EXPECT_THAT(error.what(),
+                                   testing::HasSubstr(rank == 0 ? "remote process exited"
+                                                                : "aborted the job"));
+                       ++caught;
                        throw;
                      }
                    }),
                PeerError);
-  EXPECT_EQ(caught, 1);
+  EXPECT_EQ(caught, 2) << "rank 1 does not wait for its deadline";
+}
+
+TEST(NcclVersions, OtherOnesAreRefusedBeforeAnythingWaits) {
+  pretend::PretendNode node(2, 1);
+  try {
+    on_threads(2, [](Communicator& inner) {
+      if (inner.rank() == 1) pretend::set_nccl_version(22703);
+      GpuRank rank(inner, Transport::kNccl);
+    });
+    FAIL();
+  } catch (const UsageError& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("NCCL of rank 1 is 22703, rank 0's is 22809"));
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, Nccl, testing::Range(uint64_t{1}, uint64_t{7}));

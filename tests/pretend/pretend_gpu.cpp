@@ -1,5 +1,6 @@
 #include "tests/pretend/pretend_gpu.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
@@ -104,6 +105,10 @@ void PretendGpu::go_on(int at_least) {
 void PretendGpu::finish() {
   while (do_one()) {
   }
+}
+
+bool PretendGpu::idle() const {
+  return std::ranges::all_of(streams_, [](const auto& stream) { return stream->queue.empty(); });
 }
 
 bool PretendGpu::do_one() {

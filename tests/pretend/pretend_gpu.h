@@ -88,6 +88,8 @@ class PretendGpu {
   void go_on(int at_least);
   /// Does all work that may begin.
   void finish();
+  /// Nothing is left to be done.
+  bool idle() const;
   /// The device, and the reason in complaint(), is lost.
   cudaError_t fail(cudaError_t error, const std::string& why);
 

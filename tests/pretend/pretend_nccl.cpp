@@ -27,6 +27,7 @@ using Bytes = std::vector<std::byte>;
 constexpr int kVersion = 22809;
 constexpr int kAsksUntilTaken = 2;  // of a communicator's state
 
+thread_local int other_version = 0;
 std::atomic<int> failing_rank{-1}, failing_result{0};
 
 enum class Kind { kAllReduce, kReduceScatter, kAllGather, kBroadcast, kMessage };
@@ -245,12 +246,14 @@ void fail_nccl(int rank, int result) {
   failing_result = result;
 }
 
+void set_nccl_version(int version) { other_version = version; }
+
 }  // namespace kente::pretend
 
 extern "C" {
 
 ncclResult_t ncclGetVersion(int* version) {
-  *version = kVersion;
+  *version = other_version != 0 ? other_version : kVersion;
   return ncclSuccess;
 }
 

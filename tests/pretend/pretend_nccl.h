@@ -12,4 +12,7 @@ namespace kente::pretend {
 /// none does.
 void fail_nccl(int rank, int result);
 
+/// The version that this thread's NCCL says it is; 0: the usual one.
+void set_nccl_version(int version);
+
 }  // namespace kente::pretend

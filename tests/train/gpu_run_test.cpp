@@ -4,6 +4,9 @@
 #include <atomic>
 #include <filesystem>
 
+#include "comm/local.h"
+#include "csrc/plan/mesh.h"
+#include "csrc/train/parameters_digest.h"
 #include "tests/train/gpu_run.h"
 
 namespace kente {
@@ -32,19 +35,47 @@ TEST_F(GpuRun, TrainsValidatesAndWritesWhatACpuGoesOnFrom) {
   EXPECT_NEAR(resumed.result.loss, want.result.loss, 1e-5 * want.result.loss);
 }
 
+Plan in_bf16(Plan plan) {
+  for (ReplicaPlan& replica : plan.replicas)
+    for (StagePlan& stage : replica.stages) stage.compute = DType::kBF16;
+  return plan;
+}
+
 TEST_F(GpuRun, GoesOnFromMemoryOnAnyPlanWithTheSameBits) {
   transport_ = TransportChoice::kHost;
+  NumericsConfig& numerics = options_.train.recipe.numerics;
+  numerics.compute = numerics.boundary = DType::kBF16;  // weights have a copy
   pretend::PretendNode node(4, 2);
-  const ThreadedRun reference = train(one_, 1);
+  const ThreadedRun reference = train(in_bf16(one_), 1);
   options_.train.snapshot_every = 1;
-  Plan sharded = three_;
+  Plan sharded = in_bf16(three_);
   sharded.shard_optimizer = true;
-  die(two_by_two_, 4, 3);
+  die(in_bf16(two_by_two_), 4, 3);
   const ThreadedRun run = resume(sharded, 3);
   EXPECT_GT(run.result.resumed_from, 0) << "nothing is on a disk";
   EXPECT_LE(run.result.resumed_from, 2);
   EXPECT_EQ(run.result.parameters_sha256, reference.result.parameters_sha256);
   EXPECT_FALSE(std::filesystem::exists(directory_ / "memory")) << "cleans up after itself";
+}
+
+TEST_F(GpuRun, TheDigestIsOfWhatTheDeviceHasNow) {
+  const Recipe& recipe = options_.train.recipe;
+  const auto world = make_single();
+  const Mesh mesh = make_mesh(recipe, one_, 1);
+  std::vector<std::string> digests;
+  for (const DeviceChoice choice : {DeviceChoice::kCpu, DeviceChoice::kGpu}) {
+    pretend::PretendNode node(1, 9);
+    RankDevice device(*world, "node", {.device = choice}, recipe.model);
+    Parameters parameters(recipe.model, mesh.layers_of(0), DType::kF32, device.ops());
+    HostState state(parameters);
+    for (const uint64_t seed : {1, 2}) {
+      parameters.init(seed);
+      digests.push_back(parameters_digest(*world, mesh, state, Deadline::after_seconds(60)));
+    }
+  }
+  EXPECT_NE(digests[0], digests[1]);
+  EXPECT_EQ(digests[2], digests[0]);
+  EXPECT_EQ(digests[3], digests[1]);
 }
 
 TEST_F(GpuRun, FlippedBitsInItsMemoryAreHealedFromTheMajority) {
