@@ -62,10 +62,10 @@ void measure(Communicator& world, int64_t micro_batches, ScheduleKind kind) {
   std::vector<double> overhead, share;
   for (int pair = -kWarmUp; pair < kPairs; ++pair) {
     world.barrier(Deadline::after_seconds(60));
-    pipeline.runner().record_spans(true);
+    pipeline.runner().clock().record_spans(true);
     const double piped = max_over_ranks(world, pipeline.run());
-    pipeline.runner().record_spans(false);
-    const double ideal = ideal_seconds(pipeline, world, pipeline.runner().take_spans());
+    pipeline.runner().clock().record_spans(false);
+    const double ideal = ideal_seconds(pipeline, world, pipeline.runner().clock().take_spans());
     world.barrier(Deadline::after_seconds(60));
     // size() independent ranks do size() steps' work in this time.
     const double single = max_over_ranks(world, independent.run()) / world.size();

@@ -34,6 +34,9 @@ constexpr double kRoundSeconds = 0.08;  // several periods of a CPU quota
 constexpr double kLongSeconds = 1;
 constexpr double kGoodEnough = 0.015;  // interquartile range / median / sqrt(rounds)
 constexpr double kOptimizerSeconds = 0.5;
+// Under a CPU quota a round has one stop more or less, whatever its length: only their mean is what
+// a rank loses in the long run, and a median may be 15 % beside it.
+constexpr double kOutliers = 0.1;
 constexpr size_t kKinds = 3, kPasses = 4;
 
 double really_since(int64_t begin_ns) { return static_cast<double>(now_ns() - begin_ns) * 1e-9; }
@@ -209,6 +212,7 @@ class LayerBench {
     double left = 0;         // for all sizes to come
   };
   std::optional<Samples> measure_size(const Size& size);
+  double slowdown() const { return trimmed_mean(slowdowns_, kOutliers); }
   double optimizer_seconds(double budget);
   Deadline deadline() const { return Deadline::after_seconds(options_.timeout_seconds); }
 
@@ -346,8 +350,8 @@ double LayerBench::optimizer_seconds(double budget) {
     if (step > 1) seconds.push_back(static_cast<double>(times_.back() - times_.front()) * 1e-9);
     world_.progress();
   }
-  const double slowdown = options_.device.waits ? 1 : median(slowdowns_);
-  return slowdown * median(seconds) / static_cast<double>(parameters);
+  return (options_.device.waits ? 1 : slowdown()) * median(seconds) /
+         static_cast<double>(parameters);
 }
 
 LayerMeasurement LayerBench::run() {
@@ -373,7 +377,7 @@ LayerMeasurement LayerBench::run() {
     curve.layer = kind;
     curve.compute = recipe_.numerics.compute;
     for (const auto& [grains, samples] : measured_sizes)
-      curve.at.push_back(samples.seconds(kind, grains, median(slowdowns_)));
+      curve.at.push_back(samples.seconds(kind, grains, slowdown()));
   }
   measured.optimizer_seconds_per_parameter =
       optimizer_seconds(std::min(kOptimizerSeconds, 0.5 * options_.seconds));
