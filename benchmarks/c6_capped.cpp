@@ -125,7 +125,7 @@ std::optional<Planned> better_plan(const Recipe& recipe, const Planned& first, C
   Rebalance rebalance(recipe, 0, log);
   for (int step = 0; step < kWatchedSteps; ++step) {
     const double seconds = trainee.run();
-    if (const auto watched = watch.step(seconds, trainee.runner().clock().phases()))
+    if (const auto watched = watch.step(seconds, trainee.runner().clock()))
       rebalance.stretch(first.plan, {.seconds = watched->seconds,
                                      .off = watched->off,
                                      .corrected = watched->corrected,

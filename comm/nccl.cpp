@@ -21,9 +21,6 @@ namespace {
 
 constexpr int kIdTag = 1;  // of a communicator that nobody else uses
 
-/// Lives as long as what it is a part of.
-std::shared_ptr<Pump> pump_of(const std::shared_ptr<NcclRank>& rank) { return {rank, &rank->pump}; }
-
 ncclDataType_t type_of(DType dtype) {
   switch (dtype) {
     case DType::kU8:

@@ -35,7 +35,6 @@ class NcclChannel {
 
   void* native() const { return comm_; }  // an ncclComm_t, when ready()
   Stream& stream() { return *stream_; }
-  const std::string& name() const { return name_; }
 
  private:
   enum class State { kExchanging, kStarting, kReady, kGivenUp };

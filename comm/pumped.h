@@ -27,6 +27,12 @@ struct Pump {
   }
 };
 
+/// Of what shares it; lives as long as that.
+template <typename Owner>
+std::shared_ptr<Pump> pump_of(const std::shared_ptr<Owner>& owner) {
+  return {owner, &owner->pump};
+}
+
 /// Base of communicators that work through another one, and let what is under way go on.
 class OverInner : public Communicator {
  public:

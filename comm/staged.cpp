@@ -31,11 +31,6 @@ struct Shared {
   Pump pump;
 };
 
-/// Lives as long as what it is a part of.
-std::shared_ptr<Pump> pump_of(const std::shared_ptr<Shared>& shared) {
-  return {shared, &shared->pump};
-}
-
 /// Whoever gives up an operation ends the process; until then peers and the device may use its
 /// memory.
 void keep_for_ever(Staging::Place place) {

@@ -132,7 +132,7 @@ ExitStatus run_train(const TrainFlags& flags, const Recipe& recipe, const TrainP
   options.timeout_seconds = flags.timeout;
   options.ops = &device.ops();
   options.tensors = device.tensors();
-  options.device = device.gpu().name;
+  options.device = request.bench.gpu.name;
   options.build_id = process.build_id;
   options.imitation = request.bench.imitation;
   options.want_stop = process.want_stop;

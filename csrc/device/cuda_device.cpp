@@ -28,6 +28,20 @@ std::string bus_id(const Gpu& gpu) {
   return bus.data();
 }
 
+cudaDeviceProp properties_of(const Gpu& gpu) {
+  cudaDeviceProp properties{};
+  gpu.check(cudaGetDeviceProperties(&properties, gpu.number), "cudaGetDeviceProperties");
+  return properties;
+}
+
+// Parts of one GPU (MIG) have its address, and an id each.
+std::string id_of(const Gpu& gpu, const cudaDeviceProp& properties) {
+  std::string id = bus_id(gpu);
+  for (const char byte : properties.uuid.bytes)
+    id += "-" + std::to_string(static_cast<unsigned char>(byte));
+  return id;
+}
+
 class CudaEvent : public Event {
  public:
   CudaEvent(const Gpu& gpu, unsigned flags) : gpu_(gpu) {
@@ -101,12 +115,11 @@ class CudaDevice : public Device {
   DeviceFacts facts() override {
     gpu_.make_current();
     DeviceFacts facts;
-    cudaDeviceProp properties{};
-    gpu_.check(cudaGetDeviceProperties(&properties, gpu_.number), "cudaGetDeviceProperties");
+    const cudaDeviceProp properties = properties_of(gpu_);
     facts.name = properties.name;
     facts.compute_capability = 10 * properties.major + properties.minor;
     facts.bus_id = bus_id(gpu_);
-    facts.id = gpu_id(gpu_.number);
+    facts.id = id_of(gpu_, properties);
     const auto [free, total] = memory();
     facts.free_bytes = free;
     facts.memory_bytes = total;
@@ -179,15 +192,9 @@ int count_gpus() {
                     cudaGetErrorString(error) + "; see nvidia-smi");
 }
 
-// Parts of one GPU (MIG) have its address, and an id each.
 std::string gpu_id(int number) {
   const Gpu gpu{number};
-  cudaDeviceProp properties{};
-  gpu.check(cudaGetDeviceProperties(&properties, number), "cudaGetDeviceProperties");
-  std::string id = bus_id(gpu);
-  for (const char byte : properties.uuid.bytes)
-    id += "-" + std::to_string(static_cast<unsigned char>(byte));
-  return id;
+  return id_of(gpu, properties_of(gpu));
 }
 
 std::unique_ptr<Device> make_gpu_device(int number) {

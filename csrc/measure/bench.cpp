@@ -148,7 +148,7 @@ void Bench::preflight() {
 void Bench::measure_power(DeviceProfile& device, const std::function<void()>& work) {
   EnergyCounter processors(kPowercap);
   GpuEnergy gpu(options_.gpu.bus_id);
-  const bool on_gpu = !options_.gpu.name.empty();
+  const bool on_gpu = !options_.ops->on_host();
   const auto counted = [&] { return on_gpu ? gpu.joules() : processors.joules(); };
   const auto ranks =
       static_cast<double>(on_gpu ? ranks_on_gpu(facts_, rank()) : ranks_on_node(facts_, rank()));
@@ -221,8 +221,8 @@ DeviceProfile Bench::measure_device() {
   }
   world_.barrier(deadline());
   device.copy_bytes_per_second =
-      options_.gpu.name.empty() ? copy_bytes_per_second(effort_.ceiling_seconds)
-                                : copy_bytes_per_second(*options_.ops, effort_.ceiling_seconds);
+      options_.ops->on_host() ? copy_bytes_per_second(effort_.ceiling_seconds)
+                              : copy_bytes_per_second(*options_.ops, effort_.ceiling_seconds);
   say("storage");
   StorageSpeed storage;
   together(
@@ -281,7 +281,7 @@ std::vector<LinkProfile> Bench::measure_all_links() {
   links.reduce_elements = std::min<int64_t>(largest, 4 << 20);
   const at::Tensor a = at::ones({kBusySide, kBusySide}, at::kFloat);
   at::Tensor c = at::ones({kBusySide, kBusySide}, at::kFloat);
-  const at::Tensor on_gpu = options_.gpu.name.empty() ? at::Tensor() : options_.ops->from_host(a);
+  const at::Tensor on_gpu = options_.ops->on_host() ? at::Tensor() : options_.ops->from_host(a);
   links.compute = [&] { at::mm_out(c, a, a); };
   if (on_gpu.defined())
     links.compute = [&] { options_.ops->all_finite(options_.ops->linear(on_gpu, on_gpu, {}, {})); };

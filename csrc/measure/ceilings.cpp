@@ -24,12 +24,10 @@ double copy_bytes_per_second(Ops& ops, double seconds) {
   for (int64_t count = kFewest;; count *= 4) {
     const at::Tensor from = ops.zeros({count}, at::kFloat), to = ops.empty({count}, at::kFloat);
     const auto copy = [&](int64_t runs) {
-      std::vector<int64_t> at;
-      clock->mark();
-      for (int64_t run = 0; run < runs; ++run) ops.cast(from, to);
-      clock->mark();
-      clock->take(at);
-      return std::max(static_cast<double>(at.back() - at.front()) * 1e-9, 1e-9);
+      const double took = seconds_of(*clock, [&] {
+        for (int64_t run = 0; run < runs; ++run) ops.cast(from, to);
+      });
+      return std::max(took, 1e-9);
     };
     copy(1);  // the kernel is loaded
     const double once = copy(1);

@@ -17,7 +17,6 @@
 #include "csrc/base/rng.h"
 #include "csrc/measure/agree.h"
 #include "csrc/measure/statistics.h"
-#include "csrc/measure/thread_clock.h"
 #include "csrc/nn/chunk.h"
 #include "csrc/plan/memory.h"
 #include "csrc/train/bucket_comms.h"
@@ -236,9 +235,9 @@ class LayerBench {
 
 /// What a pass needs: of a core its CPU time, of an imitated device the time it waits.
 std::unique_ptr<WorkClock> LayerBench::make_clock() const {
-  if (!parameters_.ops().empty({1}, at::kFloat).is_cpu()) return parameters_.ops().work_clock();
-  if (!options_.device.waits) return std::make_unique<ThreadClock>(thread_cpu_ns);
-  return std::make_unique<ThreadClock>([this] { return now(); });
+  if (!parameters_.ops().on_host()) return parameters_.ops().work_clock();
+  if (!options_.device.waits) return std::make_unique<HostClock>(thread_cpu_ns);
+  return std::make_unique<HostClock>([this] { return now(); });
 }
 
 void LayerBench::mark(const LayerOp* ended) {
@@ -332,22 +331,20 @@ double LayerBench::optimizer_seconds(double budget) {
   std::vector<double> seconds;
   // An imitated device's optimizer is this machine's.
   const std::unique_ptr<WorkClock> clock =
-      options_.device.waits ? std::make_unique<ThreadClock>(thread_cpu_ns) : make_clock();
+      options_.device.waits ? std::make_unique<HostClock>(thread_cpu_ns) : make_clock();
   world_.barrier(deadline());
   const int64_t begin = now_ns();
   for (int64_t step = 1; step <= 3 || really_since(begin) < budget; ++step) {
-    clock->mark();
-    sums_.begin_step();
-    sums_.finish(deadline());
-    for (const int group : parameters_.groups()) {
-      if (parameters_.layout(group).size == 0) continue;
-      if (!optimizer_.update(group, sums_.gradient(group), 1.0f, 1e-9, step))
-        parameters_.refresh(group);
-    }
-    clock->mark();
-    times_.clear();
-    clock->take(times_);
-    if (step > 1) seconds.push_back(static_cast<double>(times_.back() - times_.front()) * 1e-9);
+    const double took = seconds_of(*clock, [&] {
+      sums_.begin_step();
+      sums_.finish(deadline());
+      for (const int group : parameters_.groups()) {
+        if (parameters_.layout(group).size == 0) continue;
+        if (!optimizer_.update(group, sums_.gradient(group), 1.0f, 1e-9, step))
+          parameters_.refresh(group);
+      }
+    });
+    if (step > 1) seconds.push_back(took);
     world_.progress();
   }
   return (options_.device.waits ? 1 : slowdown()) * median(seconds) /

@@ -4,8 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <memory>
-#include <vector>
 
 #include "csrc/base/clock.h"
 #include "csrc/config/model_layout.h"
@@ -45,15 +43,11 @@ at::Tensor made_up_matrix(Ops& ops, int64_t side, DType dtype) {
   return matrix;
 }
 
-/// Products of [side, side], as long as so many take.
+/// What so many products of [side, side] take.
 double seconds_on(Ops& ops, const at::Tensor& a, int64_t runs) {
-  const std::unique_ptr<WorkClock> clock = ops.work_clock();
-  std::vector<int64_t> at;
-  clock->mark();
-  for (int64_t run = 0; run < runs; ++run) ops.linear(a, a, {}, {});
-  clock->mark();
-  clock->take(at);
-  return static_cast<double>(at.back() - at.front()) * 1e-9;
+  return seconds_of(*ops.work_clock(), [&] {
+    for (int64_t run = 0; run < runs; ++run) ops.linear(a, a, {}, {});
+  });
 }
 
 /// Of matrices large enough to fill it, which are not zero: a GPU's clock depends on its power.
@@ -86,8 +80,7 @@ double model_flops_per_token(const Recipe& recipe) {
 }
 
 double gemm_flops_per_second(Ops& ops, DType dtype, double seconds) {
-  return ops.empty({1}, at::kFloat).is_cpu() ? on_this_thread(dtype, seconds)
-                                             : on_device(ops, dtype, seconds);
+  return ops.on_host() ? on_this_thread(dtype, seconds) : on_device(ops, dtype, seconds);
 }
 
 double measure_ceiling(Communicator& world, Ops& ops, DType dtype, double seconds,

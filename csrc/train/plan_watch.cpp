@@ -65,14 +65,15 @@ PlanWatch::PlanWatch(const Recipe& recipe, const Plan& plan, const ClusterProfil
               std::to_string(cluster.num_ranks()) + " ranks in the profile");
 }
 
-std::optional<WatchedSteps> PlanWatch::step(double seconds, PhaseClock& clock) {
+std::optional<WatchedSteps> PlanWatch::step(double seconds, ActionClock& clock) {
   if (++seen_ <= kWarmUpSteps) {
-    clock.take();
+    clock.phases().take();
     return std::nullopt;
   }
   seconds_ += seconds;
   if (++counted_ < kStretchSteps) return std::nullopt;
-  const StepMeasurement measured = gather(clock.take(), seconds_ / static_cast<double>(counted_));
+  const StepMeasurement measured =
+      gather(clock.phases().take(), seconds_ / static_cast<double>(counted_));
   seconds_ = 0;
   counted_ = 0;
   if (world_.rank() != 0) return std::nullopt;

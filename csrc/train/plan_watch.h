@@ -7,7 +7,7 @@
 #include "comm/communicator.h"
 #include "csrc/plan/drift.h"
 #include "csrc/report/run_record.h"
-#include "csrc/train/phase_clock.h"
+#include "csrc/train/action_clock.h"
 
 namespace kente {
 
@@ -38,7 +38,7 @@ class PlanWatch {
 
   /// After every step, on every rank: a collective at the end of each stretch. Empty until then,
   /// and on all ranks but 0. The first steps, in which everything is cold, do not count.
-  std::optional<WatchedSteps> step(double seconds, PhaseClock& clock);
+  std::optional<WatchedSteps> step(double seconds, ActionClock& clock);
 
  private:
   StepMeasurement gather(const RankMeasurement& mine, double seconds);

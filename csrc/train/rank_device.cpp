@@ -118,10 +118,10 @@ RankDevice::RankDevice(Communicator& world, const std::string& node, const Devic
       },
       deadline);
   const bool may = device_ && has_nccl() && choices.transport == TransportChoice::kAuto;
-  by_nccl_ = one_each(world, node, may ? device_->facts().id : "", deadline);
+  const bool by_nccl = one_each(world, node, may ? device_->facts().id : "", deadline);
   if (!device_) return;
-  communicators_ = by_nccl_ ? make_nccl(world, *device_, *stream_, deadline)
-                            : make_staged(world, *device_, *stream_);
+  communicators_ = by_nccl ? make_nccl(world, *device_, *stream_, deadline)
+                           : make_staged(world, *device_, *stream_);
 }
 
 }  // namespace kente

@@ -52,7 +52,6 @@ class RankDevice {
   Communicator& world() { return communicators_.host ? *communicators_.host : world_; }
   /// For what is in the GPU's memory; null on a CPU.
   Communicator* tensors() { return communicators_.tensors.get(); }
-  bool by_nccl() const { return by_nccl_; }
   /// Of the GPU, now; nothing on a CPU.
   DeviceFacts gpu() { return device_ ? device_->facts() : DeviceFacts(); }
 
@@ -61,7 +60,6 @@ class RankDevice {
   std::unique_ptr<Device> device_;
   std::unique_ptr<Stream> stream_;
   std::unique_ptr<Ops> ops_;
-  bool by_nccl_ = false;
   DeviceCommunicators communicators_;
 };
 

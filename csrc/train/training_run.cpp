@@ -199,7 +199,7 @@ std::optional<TrainResult> TrainingRun::run() {
     }
     stopped = report.any.stop && step < recipe_.steps;
     std::optional<WatchedSteps> watched;
-    if (watch_) watched = watch_->step(report.seconds, step_.runner().clock().phases());
+    if (watch_) watched = watch_->step(report.seconds, step_.runner().clock());
     record(report, watched);
     if (report.repeats > 0)
       tell("gradient-scale", step,

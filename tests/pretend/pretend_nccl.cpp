@@ -94,6 +94,20 @@ size_t size_of(ncclDataType_t type) {
 }
 
 template <typename T>
+T widened(T value) {
+  return value;
+}
+float widened(__half value) { return __half2float(value); }
+float widened(__nv_bfloat16 value) { return __bfloat162float(value); }
+
+template <typename T>
+void narrow(T value, T& to) {
+  to = value;
+}
+void narrow(float value, __half& to) { to = __float2half_rn(value); }
+void narrow(float value, __nv_bfloat16& to) { to = __float2bfloat16_rn(value); }
+
+template <typename T>
 T combined(T a, T b, ncclRedOp_t op) {
   if (op == ncclMin) return std::min(a, b);
   if (op == ncclMax) return std::max(a, b);
@@ -102,22 +116,6 @@ T combined(T a, T b, ncclRedOp_t op) {
 
 template <typename T>
 void combine(Bytes& into, const Bytes& other, ncclRedOp_t op) {
-  for (size_t at = 0; at < into.size(); at += sizeof(T)) {
-    T a{}, b{};
-    std::memcpy(&a, &into[at], sizeof a);
-    std::memcpy(&b, &other[at], sizeof b);
-    a = combined(a, b, op);
-    std::memcpy(&into[at], &a, sizeof a);
-  }
-}
-
-float widened(__half value) { return __half2float(value); }
-float widened(__nv_bfloat16 value) { return __bfloat162float(value); }
-void narrow(float value, __half& to) { to = __float2half_rn(value); }
-void narrow(float value, __nv_bfloat16& to) { to = __float2bfloat16_rn(value); }
-
-template <typename T>
-void combine_halves(Bytes& into, const Bytes& other, ncclRedOp_t op) {
   for (size_t at = 0; at < into.size(); at += sizeof(T)) {
     T a{}, b{};
     std::memcpy(&a, &into[at], sizeof a);
@@ -142,9 +140,9 @@ void combine(Bytes& into, const Bytes& other, const Request& request) {
     case ncclFloat64:
       return combine<double>(into, other, request.op);
     case ncclFloat16:
-      return combine_halves<__half>(into, other, request.op);
+      return combine<__half>(into, other, request.op);
     case ncclBfloat16:
-      return combine_halves<__nv_bfloat16>(into, other, request.op);
+      return combine<__nv_bfloat16>(into, other, request.op);
   }
 }
 

@@ -21,7 +21,7 @@ TEST(PlanWatch, LooksAtStretchesTogetherWhenThereAreEnough) {
   const double seconds = predict(model, plan).step_seconds;
   const auto world = make_single();
   PlanWatch watch(recipe, plan, cluster, *world, 10);
-  PhaseClock clock;
+  ActionClock clock(cpu_ops(), 0);
   std::vector<int> settled;
   int stretches = 0;
   for (int step = 1; step <= 2 + 480; ++step) {

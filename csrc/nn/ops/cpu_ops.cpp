@@ -60,21 +60,9 @@ class OwnMemory : public HostCopies {
   const std::vector<at::Tensor> tensors_;
 };
 
-class OwnClock : public WorkClock {
- public:
-  void mark() override { marks_.push_back(now_ns()); }
-  bool passed() override { return true; }
-  void take(std::vector<int64_t>& times) override {
-    times.insert(times.end(), marks_.begin(), marks_.end());
-    marks_.clear();
-  }
-
- private:
-  std::vector<int64_t> marks_;
-};
-
 class CpuOps : public Ops {
  public:
+  bool on_host() const override { return true; }
   at::Tensor empty(at::IntArrayRef sizes, at::ScalarType type) override {
     return at::empty(sizes, at::TensorOptions().dtype(type));
   }
@@ -193,7 +181,7 @@ class CpuOps : public Ops {
     kente::fixed_to_float(HostSums::unsigned_of(accumulator), gradient.mutable_data_ptr<float>(),
                           gradient.numel());
   }
-  std::unique_ptr<WorkClock> work_clock() override { return std::make_unique<OwnClock>(); }
+  std::unique_ptr<WorkClock> work_clock() override { return std::make_unique<HostClock>(now_ns); }
   std::unique_ptr<HostCopies> host_copies(std::vector<at::Tensor> tensors) override {
     return std::make_unique<OwnMemory>(std::move(tensors));
   }

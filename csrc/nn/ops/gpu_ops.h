@@ -53,6 +53,7 @@ class GpuOps : public Ops {
   /// tensors to the stream.
   GpuOps(int gpu, Device& device, Stream& stream);
 
+  bool on_host() const override { return false; }
   at::Tensor empty(at::IntArrayRef sizes, at::ScalarType type) override;
   at::Tensor zeros(at::IntArrayRef sizes, at::ScalarType type) override;
   at::Tensor from_host(const at::Tensor& tensor) override;

@@ -14,6 +14,7 @@
 #include "csrc/nn/ops/fixed_point.h"
 #include "csrc/nn/ops/norm.h"
 #include "csrc/nn/ops/rope.h"
+#include "csrc/nn/ops/work_clock.h"
 
 namespace kente {
 
@@ -73,19 +74,6 @@ class HostCopies {
   virtual bool same_memory() const = 0;
 };
 
-/// When a device got where in its queued work. One thread.
-class WorkClock {
- public:
-  virtual ~WorkClock() = default;
-  /// A point behind all that is queued now.
-  virtual void mark() = 0;
-  /// Every mark has been passed.
-  virtual bool passed() = 0;
-  /// Appends when each mark since the last take() was passed, in ns on the clock of now_ns(), and
-  /// forgets them. Waits until they are; a GPU's clock is set anew then, so better when it is idle.
-  virtual void take(std::vector<int64_t>& times) = 0;
-};
-
 /// The operations that layers and the optimizer are made of, on one kind of device. What each
 /// computes, shapes and dtypes are documented in the headers of this folder, where the CPU's are;
 /// all tensors are this device's. Work is done in the order of the calls; on a GPU it may not have
@@ -94,6 +82,8 @@ class Ops {
  public:
   virtual ~Ops() = default;
 
+  /// All is the host's: its memory, and the calling thread that does the work.
+  virtual bool on_host() const = 0;
   virtual at::Tensor empty(at::IntArrayRef sizes, at::ScalarType type) = 0;
   virtual at::Tensor zeros(at::IntArrayRef sizes, at::ScalarType type) = 0;
   /// A copy of a tensor of the host's, contiguous.
