@@ -161,9 +161,10 @@ TEST_P(Nccl, AnErrorOfItsOwnIsAPeersLoss) {
   EXPECT_THROW(run(2,
                    [&](GpuRank& gpu, int rank) {
                      const DeviceMemory buffer = gpu.filled(numbers_of(rank, 1));
-                     gpu.tensors->all_reduce(gpu.view(buffer), ReduceOp::kSum)->wait(soon());
-                     if (rank == 0) pretend::fail_nccl(0, 6);
+                     // Rank 1 may hear of it while it still waits for the first.
                      try {
+                       gpu.tensors->all_reduce(gpu.view(buffer), ReduceOp::kSum)->wait(soon());
+                       if (rank == 0) pretend::fail_nccl(0, 6);
                        gpu.tensors->all_reduce(gpu.view(buffer), ReduceOp::kSum)->wait(soon());
                      } catch (const PeerError& error) {
                        EXPECT_THAT(error.what(),
