@@ -5,66 +5,13 @@
 #include <ATen/ops/mm.h>
 
 #include <algorithm>
-#include <limits>
 #include <vector>
 
+#include "csrc/nn/ops/half_gemm.h"
 #include "csrc/nn/ops/vector.h"
-
-// MKL's bf16 x bf16 -> f32 product and that of f16, which libtorch_cpu carries and exports: at::mm
-// would round the result, and a weight gradient with it. The enumerators are those of CBLAS.
-extern "C" void cblas_gemm_bf16bf16f32(int layout, int transpose_a, int transpose_b, int m, int n,
-                                       int k, float alpha, const void* a, int lda, const void* b,
-                                       int ldb, float beta, float* c, int ldc);
-extern "C" void cblas_gemm_f16f16f32(int layout, int transpose_a, int transpose_b, int m, int n,
-                                     int k, float alpha, const void* a, int lda, const void* b,
-                                     int ldb, float beta, float* c, int ldc);
 
 namespace kente {
 namespace {
-
-constexpr int kRowMajor = 101;
-constexpr int kNoTranspose = 111;
-constexpr int kTranspose = 112;
-
-int blas_int(int64_t value) {
-  KENTE_CHECK(value <= std::numeric_limits<int>::max(), std::to_string(value) + " for MKL's int");
-  return static_cast<int>(value);
-}
-
-// On a CPU without bf16 or f16 instructions MKL widens both operands to f32 first: products are cut
-// into blocks, so that this costs a bounded amount of memory. Cut by shape alone.
-constexpr int64_t kGemmBlock = 4096;
-
-struct Operand {
-  const at::Tensor& matrix;
-  int transpose;
-  bool is_transposed() const { return transpose == kTranspose; }
-  int64_t rows() const { return matrix.size(is_transposed() ? 1 : 0); }
-  int64_t columns() const { return matrix.size(is_transposed() ? 0 : 1); }
-  int64_t stride() const { return matrix.size(1); }
-  const uint16_t* at(int64_t row, int64_t column) const {
-    return static_cast<const uint16_t*>(matrix.const_data_ptr()) +
-           (is_transposed() ? column * stride() + row : row * stride() + column);
-  }
-};
-
-/// c = a b + beta c for a and b both bf16 or both f16, f32 c.
-void gemm_half(const Operand& a, const Operand& b, float beta, const at::Tensor& c) {
-  const int64_t m = a.rows();
-  const int64_t n = b.columns();
-  const int64_t k = a.columns();
-  KENTE_CHECK(k == b.rows(), std::to_string(k) + " columns, " + std::to_string(b.rows()) + " rows");
-  float* out = c.mutable_data_ptr<float>();
-  const auto gemm =
-      a.matrix.scalar_type() == at::kHalf ? cblas_gemm_f16f16f32 : cblas_gemm_bf16bf16f32;
-  for (int64_t i = 0; i < m; i += kGemmBlock)
-    for (int64_t j = 0; j < n; j += kGemmBlock)
-      for (int64_t l = 0; l < k; l += kGemmBlock)
-        gemm(kRowMajor, a.transpose, b.transpose, blas_int(std::min(kGemmBlock, m - i)),
-             blas_int(std::min(kGemmBlock, n - j)), blas_int(std::min(kGemmBlock, k - l)), 1.0f,
-             a.at(i, l), blas_int(a.stride()), b.at(l, j), blas_int(b.stride()),
-             l == 0 ? beta : 1.0f, out + i * n + j, blas_int(n));
-}
 
 /// out = product + bias + residual, row by row; bias and residual may be null, out may be product.
 template <typename T>
@@ -124,7 +71,7 @@ KENTE_KERNEL void add_into(const Real* from, Real* to, int64_t count) {
 
 void linear_real(const at::Tensor& x, const at::Tensor& w, const at::Tensor& out) {
   if (is_half(x.scalar_type())) {
-    gemm_half({x, kNoTranspose}, {w, kTranspose}, 0, out);
+    gemm_half({x}, {w, true}, false, out);
   } else {
     at::Tensor result = out;
     at::mm_out(result, x, w.t());
@@ -143,13 +90,13 @@ at::Tensor linear_backward_input(const at::Tensor& dy, const at::Tensor& w) {
   const at::ScalarType type = dy.scalar_type();
   if (!is_half(type)) return at::mm(dy, w);
   const at::Tensor product = at::empty({dy.size(0), w.size(1)}, dy.options().dtype(at::kFloat));
-  gemm_half({dy, kNoTranspose}, {w, kNoTranspose}, 0, product);
+  gemm_half({dy}, {w}, false, product);
   return finish(product, type, {}, {});
 }
 
 void linear_backward_weight(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& grad_w) {
   if (is_half(dy.scalar_type())) {
-    gemm_half({dy, kTranspose}, {x, kNoTranspose}, 1, grad_w);
+    gemm_half({dy, true}, {x}, true, grad_w);
   } else {
     at::Tensor grad = grad_w;
     at::addmm_out(grad, grad, dy.t(), x);
