@@ -20,6 +20,7 @@
 #include "csrc/base/clock.h"
 #include "csrc/plan/simulate.h"
 #include "csrc/train/gather.h"
+#include "csrc/train/prepare_process.h"
 
 namespace kente {
 namespace {
@@ -49,11 +50,36 @@ double ideal_seconds(const Trainee& trainee, Communicator& world,
       .seconds;
 }
 
+/// What each stage's passes took in a few steps, for a schedule laid out from that.
+std::vector<PassTimes> measured_times(const Recipe& recipe, const Plan& plan, Communicator& world) {
+  Trainee trainee(recipe, plan, world);
+  trainee.run();
+  trainee.runner().clock().record_spans(true);
+  for (int step = 0; step < kPairs; ++step) trainee.run();
+  trainee.runner().clock().record_spans(false);
+  std::vector<PassTimes> times(static_cast<size_t>(world.size()));
+  const std::string mine = to_json(trainee.runner().clock().take_spans());
+  for (const std::string& text : all_gather_text(world, mine, Deadline::after_seconds(60)))
+    for (const TimelineSpan& span : parse_timeline(text, "a rank's timeline")) {
+      PassTimes& stage = times[static_cast<size_t>(span.rank)];
+      const auto microseconds = static_cast<int64_t>(1e6 * (span.end - span.begin) / kPairs);
+      if (span.label.starts_with("F") || span.label.starts_with("L")) stage.forward += microseconds;
+      if (span.label.starts_with("BI")) stage.backward_input += microseconds;
+      if (span.label.starts_with("BW")) stage.backward_weight += microseconds;
+    }
+  return times;
+}
+
 void measure(Communicator& world, int64_t micro_batches, ScheduleKind kind) {
   const Recipe recipe = shape_6_9m(micro_batches);
   Plan plan = even_plan(recipe, world.size(), world.size());
-  plan.schedule = kind;
   for (ReplicaPlan& replica : plan.replicas) replica.grains_per_micro_batch = 1;
+  if (kind == ScheduleKind::kZeroBubble) {
+    const std::vector<PassTimes> times = measured_times(recipe, plan, world);
+    ReplicaPlan& replica = plan.replicas.front();
+    for (size_t i = 0; i < times.size(); ++i) replica.stages[i].times = times[i];
+  }
+  plan.schedule = kind;
   Trainee pipeline(recipe, plan, world);
   const auto alone = make_single();
   Plan single_plan = even_plan(recipe, 1, 1);
@@ -79,14 +105,14 @@ void measure(Communicator& world, int64_t micro_batches, ScheduleKind kind) {
     split += fmt::format("{}{}-{}", split.empty() ? "" : " + ", stage.layers[0].first,
                          stage.layers[0].last);
   const auto [low, high] = std::minmax_element(overhead.begin(), overhead.end());
-  fmt::print("| {} | {} | {} | {:.1f} % | {:.1f} .. {:.1f} % | {:.1f} % |\n",
-             kind == ScheduleKind::k1F1B ? "1F1B" : "GPipe", micro_batches, split,
-             100 * median_of(overhead), 100 * *low, 100 * *high, 100 * median_of(share));
+  fmt::print("| {} | {} | {} | {:.1f} % | {:.1f} .. {:.1f} % | {:.1f} % |\n", name_of(kind),
+             micro_batches, split, 100 * median_of(overhead), 100 * *low, 100 * *high,
+             100 * median_of(share));
   std::fflush(stdout);
 }
 
 int run() {
-  prepare_to_compute();
+  prepare_process();
   MpiSession session(nullptr, nullptr);
   const auto world = session.world();
   if (world->rank() == 0)
@@ -102,7 +128,8 @@ int run() {
         "| schedule | m | layers | overhead, median | min .. max | share of independent ranks |\n"
         "|---|---|---|---|---|---|\n",
         world->size(), TORCH_VERSION, kPairs, world->size());
-  for (const ScheduleKind kind : {ScheduleKind::k1F1B, ScheduleKind::kGPipe})
+  for (const ScheduleKind kind :
+       {ScheduleKind::kZeroBubble, ScheduleKind::k1F1B, ScheduleKind::kGPipe})
     for (const int64_t m : {1, 2, 4, 8, 16}) measure(*world, m, kind);
   return 0;
 }

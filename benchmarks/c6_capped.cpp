@@ -33,6 +33,7 @@
 #include "csrc/plan/planner.h"
 #include "csrc/train/gather.h"
 #include "csrc/train/plan_watch.h"
+#include "csrc/train/prepare_process.h"
 #include "csrc/train/rebalance.h"
 
 namespace kente {
@@ -160,7 +161,7 @@ double predicted_rate(const Recipe& recipe, const Planned& planned) {
 }
 
 int run() {
-  prepare_to_compute();
+  prepare_process();
   MpiSession session(nullptr, nullptr);
   const auto world = session.world();
   const auto files = posix_file_system();

@@ -50,7 +50,7 @@ def environment() -> dict[str, str]:
 def run_kente(cap: int) -> dict:
     program = str(BIN / "c6_capped")
     command = ["mpirun", "-n", "1", program, ":", "-n", "1", *throttled(cap, [program])]
-    done = subprocess.run(command, env=environment(), check=True, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, env=environment(), check=True, capture_output=True, text=True, timeout=1800)
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
@@ -66,7 +66,7 @@ def run_ddp(cap: int) -> dict:
     ranks = [subprocess.Popen(throttled(cap, command) if rank == 1 else command,
                               env={**common, "RANK": str(rank)}, stdout=subprocess.PIPE, text=True)
              for rank in range(2)]
-    outputs = [rank.communicate(timeout=600)[0] for rank in ranks]
+    outputs = [rank.communicate(timeout=1800)[0] for rank in ranks]
     if any(rank.returncode for rank in ranks):
         raise RuntimeError(f"DDP ended with {[rank.returncode for rank in ranks]}")
     return json.loads(outputs[0].strip().splitlines()[-1])

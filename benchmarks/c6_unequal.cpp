@@ -27,6 +27,7 @@
 #include "csrc/plan/describe.h"
 #include "csrc/plan/planner.h"
 #include "csrc/train/gather.h"
+#include "csrc/train/prepare_process.h"
 
 namespace kente {
 namespace {
@@ -206,7 +207,7 @@ void regret(Communicator& world, FileSystem& files) {
 }
 
 int run() {
-  prepare_to_compute();
+  prepare_process();
   MpiSession session(nullptr, nullptr);
   const auto world = session.world();
   if (world->size() != 4) throw UsageError("c6_unequal: start it with mpirun -n 4");

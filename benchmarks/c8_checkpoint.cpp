@@ -22,6 +22,7 @@
 #include "comm/local.h"
 #include "csrc/base/clock.h"
 #include "csrc/base/log_file.h"
+#include "csrc/train/prepare_process.h"
 #include "csrc/train/saver.h"
 
 namespace kente {
@@ -83,7 +84,7 @@ double load_seconds(FileSystem& files, const std::string& directory) {
 }
 
 int run(const std::string& directory) {
-  prepare_to_compute();
+  prepare_process();
   const auto world = make_single();
   const auto files = posix_file_system();
   const auto log = null_log();

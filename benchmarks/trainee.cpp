@@ -1,21 +1,11 @@
 #include "benchmarks/trainee.h"
 
-#include <ATen/Context.h>
-#include <ATen/Parallel.h>
-#include <stdlib.h>
-
 #include <algorithm>
 
 #include "csrc/base/clock.h"
 #include "csrc/base/rng.h"
 
 namespace kente {
-
-void prepare_to_compute() {
-  ::setenv("MKL_CBWR", __builtin_cpu_supports("avx512f") ? "AVX512,STRICT" : "AVX2,STRICT", 0);
-  at::set_num_threads(1);
-  at::globalContext().setFlushDenormal(true);
-}
 
 MicroBatch random_batch(const Recipe& recipe, int64_t samples, uint64_t stream) {
   MicroBatch batch = MicroBatch::zeros(samples, recipe.sequence_length);

@@ -12,9 +12,6 @@
 
 namespace kente {
 
-/// What every benchmark's process does first: one thread, bits that repeat, denormals flushed.
-void prepare_to_compute();
-
 /// Random tokens, the same for a stream on every machine.
 MicroBatch random_batch(const Recipe& recipe, int64_t samples, uint64_t stream);
 

@@ -23,7 +23,8 @@ namespace {
 const std::map<std::string, Objective> kObjectives = {
     {"time", Objective::kTime}, {"energy", Objective::kEnergy}, {"money", Objective::kMoney}};
 const std::map<std::string, ScheduleKind> kSchedules = {{"1f1b", ScheduleKind::k1F1B},
-                                                        {"gpipe", ScheduleKind::kGPipe}};
+                                                        {"gpipe", ScheduleKind::kGPipe},
+                                                        {"zero-bubble", ScheduleKind::kZeroBubble}};
 
 template <class T>
 std::vector<std::string> words_of(const std::map<std::string, T>& meanings) {
@@ -162,7 +163,7 @@ void add_flags(Command& app, Flags& flags) {
   app.option("--objective", flags.objective, "time, energy or money of a step")
       .one_of(words_of(kObjectives))
       .show_default();
-  app.option("--schedule", flags.schedules, "1f1b or gpipe; repeatable, default both")
+  app.option("--schedule", flags.schedules, "1f1b, zero-bubble or gpipe; repeatable, default all")
       .one_of(words_of(kSchedules));
   app.option("--memory-use", flags.options.memory_use, "part of the free memory to plan with")
       .between(0.01, 1.0)

@@ -1,6 +1,4 @@
 // kente-worker: everything that computes. Started by mpirun, or alone for one rank.
-#include <ATen/Context.h>
-#include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/ones.h>
@@ -27,6 +25,7 @@
 #include "csrc/config/parse.h"
 #include "csrc/train/gather.h"
 #include "csrc/train/generate.h"
+#include "csrc/train/prepare_process.h"
 #include "csrc/train/recovery.h"
 #include "launch/command_line.h"
 #include "launch/heartbeat.h"
@@ -55,16 +54,6 @@ Launched launcher() {
       return {.by_mpirun = true, .rank = number, .size = size ? std::atoi(size) : number + 1};
     }
   return {};
-}
-
-/// MKL gives the same bits for the same shapes only if told so, before its first call.
-void make_bits_repeat() {
-  const bool avx512 = __builtin_cpu_supports("avx512f");
-  ::setenv("MKL_CBWR", avx512 ? "AVX512,STRICT" : "AVX2,STRICT", 0);
-  at::set_num_threads(1);
-  // Softmax gradients turn denormal after a while, which costs a factor of ten; the loader touches
-  // no floats.
-  at::globalContext().setFlushDenormal(true);
 }
 
 /// mpirun gives its ranks a terminal of their own, so whether people watch shows only at mpirun's
@@ -243,7 +232,7 @@ ExitStatus run(int argc, char** argv, const Launched& launched) {
                         std::string("see kente ") + (argc > 1 ? argv[1] : "train") + " --help",
                         launched.rank == 0 ? Help::kPrinted : Help::kSilent))
     return ExitStatus::kDone;
-  make_bits_repeat();
+  prepare_process();
   if (bench.given()) return bench_or_compare(bench_flags, launched);
   return train.given() ? train_recipe(train_flags, launched) : run_sample(sample_flags);
 }

@@ -18,7 +18,22 @@ struct LayerRange {
 };
 
 enum class Recompute { kNone, kFull };
-enum class ScheduleKind { kGPipe, k1F1B };
+/// kZeroBubble: backwards for weights fill the waits; see csrc/plan/zero_bubble.h.
+enum class ScheduleKind { kGPipe, k1F1B, kZeroBubble };
+/// "GPipe", "1F1B", "zero-bubble": for people.
+const char* name_of(ScheduleKind schedule);
+
+/// What a stage's passes of one micro-batch take, and a message to or from the next stage: in
+/// microseconds, but only how they compare counts. A zero-bubble schedule is laid out from them.
+struct PassTimes {
+  int64_t forward = 0;
+  int64_t backward_input = 0;
+  int64_t backward_weight = 0;
+  int64_t message = 0;
+
+  int64_t sum() const { return forward + backward_input + backward_weight; }
+  bool operator==(const PassTimes&) const = default;
+};
 
 /// Weights up to here add up without overflow, whatever the ranks.
 inline constexpr int64_t kMaxOptimizerWeight = 1 << 30;
@@ -30,6 +45,8 @@ struct StagePlan {
   DType compute = DType::kF32;
   Recompute recompute = Recompute::kNone;
   int64_t optimizer_weight = 0;  // its part of the optimizer state; see Plan::shard_optimizer
+  /// Only under kZeroBubble; all 0: as if every layer took as long.
+  PassTimes times = {};
 
   bool operator==(const StagePlan&) const = default;
 };
@@ -39,6 +56,8 @@ struct ReplicaPlan {
   std::vector<StagePlan> stages;
   int64_t share = 0;                   // grains per step
   int64_t grains_per_micro_batch = 1;  // the last micro-batch of a step may hold fewer
+  /// Only under kZeroBubble: micro-batches that a stage keeps at once, at most; 0: one a stage.
+  int64_t under_way = 0;
 
   bool operator==(const ReplicaPlan&) const = default;
 };

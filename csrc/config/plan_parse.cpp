@@ -12,6 +12,8 @@ namespace {
 
 constexpr int kPlanVersion = 1;
 constexpr int kMaxRank = 1 << 20;
+constexpr int64_t kMaxMicroBatches = 1 << 20;
+constexpr int64_t kMaxMicroseconds = 1'000'000'000;
 
 /// Every default of a plan, in one place.
 void fill_defaults(proto::Plan& plan, const Recipe& recipe) {
@@ -53,6 +55,7 @@ class PlanValidator {
       document_.fail(path + ".grains_per_micro_batch",
                      path + ".grains_per_micro_batch is " + text(replica.grains_per_micro_batch()) +
                          "; the recipe says reduction EXACT: only 1 is allowed, grains run singly");
+    if (replica.has_under_way()) check_under_way(replica, path + ".under_way");
     if (replica.stage_size() == 0)
       document_.fail(path, path + " has no stage; write stage { ranks: 0 layers { ... } }");
     std::map<int, std::string> owner_of_layer;
@@ -93,6 +96,29 @@ class PlanValidator {
     if (stage.optimizer_weight() > 0 && !plan_.shard_optimizer())
       document_.fail(weight, weight + " is " + text(stage.optimizer_weight()) +
                                  ", but the plan does not shard; write shard_optimizer: true");
+    if (stage.has_times()) check_times(stage.times(), path + ".times");
+  }
+
+  void check_under_way(const proto::Replica& replica, const std::string& path) const {
+    check_zero_bubble(path);
+    document_.check_integer(path, replica.under_way(), 1, kMaxMicroBatches);
+  }
+
+  void check_zero_bubble(const std::string& path) const {
+    if (plan_.schedule() != proto::Plan::ZERO_BUBBLE)
+      document_.fail(path, path +
+                               " is for a zero-bubble schedule; write schedule: ZERO_BUBBLE, or "
+                               "take it away");
+  }
+
+  void check_times(const proto::PassTimes& times, const std::string& path) const {
+    check_zero_bubble(path);
+    document_.require(times, path + ".", {"forward", "backward_input", "backward_weight"});
+    document_.check_integer(path + ".forward", times.forward(), 1, kMaxMicroseconds);
+    document_.check_integer(path + ".backward_input", times.backward_input(), 1, kMaxMicroseconds);
+    document_.check_integer(path + ".backward_weight", times.backward_weight(), 1,
+                            kMaxMicroseconds);
+    document_.check_integer(path + ".message", times.message(), 0, kMaxMicroseconds);
   }
 
   void check_layers(const proto::Stage& stage, const std::string& path,
@@ -150,6 +176,30 @@ class PlanValidator {
   std::map<int, std::string> stage_of_rank_;
 };
 
+ScheduleKind schedule_value(proto::Plan::Schedule schedule) {
+  switch (schedule) {
+    case proto::Plan::GPIPE:
+      return ScheduleKind::kGPipe;
+    case proto::Plan::ZERO_BUBBLE:
+      return ScheduleKind::kZeroBubble;
+    case proto::Plan::ONE_F_ONE_B:
+      break;
+  }
+  return ScheduleKind::k1F1B;
+}
+
+proto::Plan::Schedule schedule_text(ScheduleKind schedule) {
+  switch (schedule) {
+    case ScheduleKind::kGPipe:
+      return proto::Plan::GPIPE;
+    case ScheduleKind::kZeroBubble:
+      return proto::Plan::ZERO_BUBBLE;
+    case ScheduleKind::k1F1B:
+      break;
+  }
+  return proto::Plan::ONE_F_ONE_B;
+}
+
 StagePlan stage_value(const proto::Stage& stage) {
   StagePlan out;
   out.ranks.assign(stage.ranks().begin(), stage.ranks().end());
@@ -158,17 +208,22 @@ StagePlan stage_value(const proto::Stage& stage) {
   out.compute = dtype_of(stage.compute());
   out.recompute = stage.recompute() == proto::Stage::FULL ? Recompute::kFull : Recompute::kNone;
   out.optimizer_weight = stage.optimizer_weight();
+  out.times = {.forward = stage.times().forward(),
+               .backward_input = stage.times().backward_input(),
+               .backward_weight = stage.times().backward_weight(),
+               .message = stage.times().message()};
   return out;
 }
 
 Plan plan_value(const proto::Plan& plan) {
   Plan out;
-  out.schedule = plan.schedule() == proto::Plan::GPIPE ? ScheduleKind::kGPipe : ScheduleKind::k1F1B;
+  out.schedule = schedule_value(plan.schedule());
   out.shard_optimizer = plan.shard_optimizer();
   for (const proto::Replica& replica : plan.replica()) {
     ReplicaPlan& added = out.replicas.emplace_back();
     added.share = replica.share();
     added.grains_per_micro_batch = replica.grains_per_micro_batch();
+    added.under_way = replica.under_way();
     for (const proto::Stage& stage : replica.stage()) added.stages.push_back(stage_value(stage));
   }
   if (plan.has_prediction()) {
@@ -192,9 +247,26 @@ void put_stage(const StagePlan& stage, proto::Stage& out) {
   out.set_compute(precision_of(stage.compute));
   out.set_recompute(stage.recompute == Recompute::kFull ? proto::Stage::FULL : proto::Stage::NONE);
   if (stage.optimizer_weight > 0) out.set_optimizer_weight(stage.optimizer_weight);
+  if (stage.times == PassTimes()) return;
+  out.mutable_times()->set_forward(stage.times.forward);
+  out.mutable_times()->set_backward_input(stage.times.backward_input);
+  out.mutable_times()->set_backward_weight(stage.times.backward_weight);
+  out.mutable_times()->set_message(stage.times.message);
 }
 
 }  // namespace
+
+const char* name_of(ScheduleKind schedule) {
+  switch (schedule) {
+    case ScheduleKind::kGPipe:
+      return "GPipe";
+    case ScheduleKind::k1F1B:
+      return "1F1B";
+    case ScheduleKind::kZeroBubble:
+      return "zero-bubble";
+  }
+  return "?";
+}
 
 Plan parse_plan(const std::string& text_of_plan, const std::string& file, const Recipe& recipe) {
   proto::Plan plan;
@@ -211,14 +283,14 @@ Plan load_plan(const std::string& path, const Recipe& recipe) {
 std::string to_text(const Plan& plan) {
   proto::Plan out;
   out.set_version(kPlanVersion);
-  out.set_schedule(plan.schedule == ScheduleKind::kGPipe ? proto::Plan::GPIPE
-                                                         : proto::Plan::ONE_F_ONE_B);
+  out.set_schedule(schedule_text(plan.schedule));
   // Written only where it says something: plans that do not shard stay readable by older builds.
   if (plan.shard_optimizer) out.set_shard_optimizer(true);
   for (const ReplicaPlan& replica : plan.replicas) {
     proto::Replica& added = *out.add_replica();
     added.set_share(replica.share);
     added.set_grains_per_micro_batch(replica.grains_per_micro_batch);
+    if (replica.under_way > 0) added.set_under_way(replica.under_way);
     for (const StagePlan& stage : replica.stages) put_stage(stage, *added.add_stage());
   }
   if (plan.prediction) {

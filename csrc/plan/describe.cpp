@@ -158,9 +158,9 @@ std::string describe(const Recipe& recipe, const Plan& plan, const Mesh& mesh) {
                      format(" of %lld x %lld\n", static_cast<long long>(recipe.grain_samples),
                             static_cast<long long>(recipe.sequence_length));
   text += count_of(static_cast<int64_t>(plan.replicas.size()), "replica") + " on " +
-          count_of(mesh.num_ranks, "rank") + ", schedule " +
-          (plan.schedule == ScheduleKind::kGPipe ? "GPipe" : "1F1B") + ", reduction " +
-          (recipe.numerics.reduction == Reduction::kExact ? "EXACT" : "FAST") + "\n\n";
+          count_of(mesh.num_ranks, "rank") + ", schedule " + name_of(plan.schedule) +
+          ", reduction " + (recipe.numerics.reduction == Reduction::kExact ? "EXACT" : "FAST") +
+          "\n\n";
   std::vector<PlanRow> rows = {
       {"rank", "replica", "stage", "layers", "FLOPs", "grains", "batches", "dtype", "memory"}};
   const std::vector<int64_t> bytes = predict_peak_bytes(recipe, plan, mesh);

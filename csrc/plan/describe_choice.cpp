@@ -199,7 +199,7 @@ std::string describe_cost(const CostModel& model, const Plan& plan, const PlanCo
   text += fmt::format(
       "{} on {} ranks, schedule {}, reduction {}\n",
       plan.replicas.size() == 1 ? "1 pipeline" : fmt::format("{} pipelines", plan.replicas.size()),
-      cost.ranks.size(), plan.schedule == ScheduleKind::kGPipe ? "GPipe" : "1F1B",
+      cost.ranks.size(), name_of(plan.schedule),
       recipe.numerics.reduction == Reduction::kExact ? "EXACT" : "FAST");
   text += "bottleneck: " + cut(cost.bottleneck, kMostColumns - 12) + "\n\n";
   text += static_cast<int>(cost.ranks.size()) <= kRowsOfRanks ? rows_of_ranks(model, plan, cost)
@@ -236,10 +236,8 @@ std::string describe_runners_up(const CostModel& model, const PlanResult& result
     const std::string head =
         fmt::format("  {:>2}  {:>9}  ", name, value_words(candidate.value, objective));
     text += head + cut(candidate.why_not, kMostColumns - head.size()) + "\n";
-    text +=
-        std::string(6, ' ') +
-        fmt::format("{}, {}\n", candidate.plan.schedule == ScheduleKind::kGPipe ? "GPipe" : "1F1B",
-                    shape_of(model, candidate.plan, kMostColumns - 13));
+    text += std::string(6, ' ') + fmt::format("{}, {}\n", name_of(candidate.plan.schedule),
+                                              shape_of(model, candidate.plan, kMostColumns - 13));
   };
   if (result.finalists.size() > 1) text += "runners-up, each with the layers its devices hold\n";
   for (size_t i = 1; i < result.finalists.size(); ++i)

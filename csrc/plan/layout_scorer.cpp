@@ -45,6 +45,7 @@ Plan plan_of(const Trial& trial, const CostModel& model) {
       ReplicaPlan& replica = plan.replicas.emplace_back();
       replica.share = member.share;
       replica.grains_per_micro_batch = member.option->grains_per_micro_batch;
+      replica.under_way = member.option->run.under_way;
       int next = 0;
       for (size_t s = 0; s < ranks.size(); ++s) {
         int last = next + member.option->blocks[s] - (s == 0 ? 0 : 1);
@@ -53,6 +54,8 @@ Plan plan_of(const Trial& trial, const CostModel& model) {
                                   .layers = {{.first = next, .last = last}},
                                   .compute = model.compute_of_rank(ranks[s]),
                                   .recompute = member.option->run.recompute[s]});
+        if (plan.schedule == ScheduleKind::kZeroBubble)
+          replica.stages.back().times = member.option->run.times.at(s);
         next = last + 1;
       }
     }

@@ -206,8 +206,10 @@ std::vector<MemoryPrediction> predict_memory(const Recipe& recipe, const Plan& p
       step_tokens += grain_tokens * batch.grains;
 
     int64_t layer = 0, element = 4;
-    // Each border with another rank holds a message each way.
-    const int64_t message = 2 * tokens * model.d * size_of(recipe.numerics.boundary);
+    // Each border with another rank holds a message each way, under zero-bubble as many as may be
+    // under way.
+    const int64_t messages = plan.schedule == ScheduleKind::kZeroBubble ? replica.under_way : 1;
+    const int64_t message = 2 * messages * tokens * model.d * size_of(recipe.numerics.boundary);
     for (const int c : mesh.chunks_of(rank)) {
       const MeshChunk& held = replica.chunks[static_cast<size_t>(c)];
       const ChunkShape chunk = shape_of(recipe.model, plan, r, held);

@@ -57,6 +57,12 @@ std::vector<MeshChunk> chunks_in_order(std::vector<MeshChunk> ranges, int num_la
   return chunks;
 }
 
+PassTimes times_of(const MeshChunk& chunk, const StagePlan& stage) {
+  if (stage.times != PassTimes()) return stage.times;
+  const int64_t layers = chunk.layers.last - chunk.layers.first + 1;
+  return {.forward = layers, .backward_input = layers, .backward_weight = layers, .message = 0};
+}
+
 std::vector<MeshMicroBatch> cut_share(int64_t first_grain, const ReplicaPlan& replica,
                                       size_t index) {
   if (replica.share < 1 || replica.grains_per_micro_batch < 1)
@@ -177,7 +183,11 @@ Mesh make_mesh(const Recipe& recipe, const Plan& plan, int num_ranks,
     }
     MeshReplica replica;
     replica.chunks = chunks_in_order(std::move(ranges), recipe.model.num_layers(), r);
+    for (MeshChunk& chunk : replica.chunks)
+      chunk.times = times_of(chunk, planned.stages[static_cast<size_t>(chunk.stage)]);
     replica.micro_batches = cut_share(grains, planned, r);
+    replica.under_way = planned.under_way;
+    if (replica.under_way == 0) replica.under_way = static_cast<int64_t>(replica.chunks.size());
     grains += planned.share;
     mesh.replicas.push_back(std::move(replica));
   }

@@ -15,6 +15,8 @@ struct MeshChunk {
   LayerRange layers;
   int rank = 0;
   int stage = 0;  // index into ReplicaPlan::stages
+  /// Of a stage with one range: what its plan says, or else so much a layer.
+  PassTimes times = {};
 };
 
 /// Micro-batch i of a replica: grains [first_grain, first_grain + grains) of the step.
@@ -26,6 +28,7 @@ struct MeshMicroBatch {
 struct MeshReplica {
   std::vector<MeshChunk> chunks;
   std::vector<MeshMicroBatch> micro_batches;
+  int64_t under_way = 0;  // see ReplicaPlan; never 0 in a mesh of make_mesh
 };
 
 /// Gradients reduced together: a maximal run of parameter groups with the same holders.

@@ -11,6 +11,15 @@ namespace {
 /// Micro-batches that are simulated one by one, for p stages; more follow a straight line.
 int64_t warm_up(size_t p) { return std::max<int64_t>(16, static_cast<int64_t>(p) + 12); }
 
+/// What is asked of memory alone is asked of stages that take equally long.
+constexpr PassTimes kAlike = {
+    .forward = 1, .backward_input = 1, .backward_weight = 1, .message = 0};
+
+int64_t microseconds(double seconds) {
+  constexpr int64_t kMost = 1'000'000'000;  // that a plan file may say
+  return std::min(kMost, static_cast<int64_t>(std::llround(1e6 * seconds)));
+}
+
 /// The line goes through warm_up and so many fewer.
 constexpr int64_t kSlope = 4;
 
@@ -43,7 +52,9 @@ struct PipelineRunner::Probe {
   Mesh mesh;
   std::vector<ActionList> schedule;
 
-  Probe(const CostModel& model, const PipelineSpec& spec, ScheduleKind kind) {
+  /// times, under_way: of a zero-bubble schedule; empty: all stages alike, 0: as many as stages.
+  Probe(const CostModel& model, const PipelineSpec& spec, ScheduleKind kind,
+        const std::vector<PassTimes>& times = {}, int64_t under_way = 0) {
     plan.schedule = kind;
     mesh.num_ranks = static_cast<int>(spec.ranks.size());
     ReplicaPlan& replica = plan.replicas.emplace_back();
@@ -60,12 +71,16 @@ struct PipelineRunner::Probe {
                                 .layers = {layers},
                                 .compute = model.compute_of_rank(spec.ranks[i]),
                                 .recompute = Recompute::kNone});
-      chunks.chunks.push_back({.layers = layers, .rank = rank, .stage = rank});
+      chunks.chunks.push_back({.layers = layers,
+                               .rank = rank,
+                               .stage = rank,
+                               .times = times.empty() ? kAlike : times[i]});
     }
     for (int64_t done = 0; done < spec.share; done += spec.grains_per_micro_batch)
       chunks.micro_batches.push_back(
           {.first_grain = done,
            .grains = std::min(spec.grains_per_micro_batch, spec.share - done)});
+    chunks.under_way = under_way > 0 ? under_way : static_cast<int64_t>(spec.ranks.size());
     mesh.index_ranks();
     schedule = make_schedule(mesh, kind);
     // Collectives are the whole step's affair: this is about the time before them.
@@ -116,42 +131,102 @@ std::vector<int64_t> PipelineRunner::bytes_of(const Probe& probe) const {
   return bytes;
 }
 
-PipelineRun PipelineRunner::simulate_all(const PipelineSpec& spec, ScheduleKind kind) {
-  ++runs_;
-  Probe probe(model_, spec, kind);
-  const size_t stages = spec.ranks.size();
-  PipelineRun run;
-  run.recompute.assign(stages, Recompute::kNone);
-  run.bytes = bytes_of(probe);
+double PipelineRunner::stage_seconds(const PipelineSpec& spec, size_t stage, Recompute recompute,
+                                     ActionKind pass, int64_t grains) {
+  const Passes& p = passes(model_.ranks().device_of(spec.ranks[stage]), grains);
+  const double* const by_layer = pass == ActionKind::kForward         ? p.forward
+                                 : pass == ActionKind::kBackwardInput ? p.backward_input
+                                                                      : p.backward_weight;
+  double seconds = spec.blocks[stage] * by_layer[1];
+  if (stage == 0) seconds += by_layer[0];
+  if (stage + 1 == spec.ranks.size()) seconds += by_layer[2];
+  if (pass == ActionKind::kBackwardInput && recompute == Recompute::kFull)
+    seconds += spec.blocks[stage] * p.forward[1];
+  return seconds;
+}
+
+double PipelineRunner::message_seconds(const PipelineSpec& spec, size_t from, size_t to,
+                                       ActionKind send, int64_t grains) const {
+  return model_.transfer_seconds(spec.ranks[from], spec.ranks[to],
+                                 model_.message_bytes(send, grains));
+}
+
+std::vector<PassTimes> PipelineRunner::times_of(const PipelineSpec& spec,
+                                                const std::vector<Recompute>& recompute) {
+  const int64_t grains = spec.grains_per_micro_batch;
+  std::vector<PassTimes> times;
+  for (size_t i = 0; i < spec.ranks.size(); ++i) {
+    const auto of = [&](ActionKind pass) {
+      return std::max<int64_t>(1, microseconds(stage_seconds(spec, i, recompute[i], pass, grains)));
+    };
+    times.push_back({.forward = of(ActionKind::kForward),
+                     .backward_input = of(ActionKind::kBackwardInput),
+                     .backward_weight = of(ActionKind::kBackwardWeight),
+                     .message = 0});
+    if (i + 1 < spec.ranks.size())
+      times.back().message =
+          microseconds(message_seconds(spec, i, i + 1, ActionKind::kSendActivation, grains));
+  }
+  return times;
+}
+
+/// Recompute where it must be; whether anything was changed.
+bool PipelineRunner::add_recompute(const PipelineSpec& spec, PipelineRun& run) const {
   bool changed = false;
-  for (size_t i = 0; i < stages; ++i) {
+  for (size_t i = 0; i < spec.ranks.size(); ++i) {
     if (run.bytes[i] <= limit_of(spec.ranks[i]) || spec.blocks[i] == 0) continue;
     run.recompute[i] = Recompute::kFull;
-    probe.set_recompute(i, Recompute::kFull);
     changed = true;
   }
-  if (changed) run.bytes = bytes_of(probe);
+  return changed;
+}
 
-  const std::vector<MeshMicroBatch>& batches = probe.mesh.replicas.front().micro_batches;
-  const auto stage_seconds = [&](size_t i, ActionKind pass, int64_t grains) {
-    const Passes& p = passes(model_.ranks().device_of(spec.ranks[i]), grains);
-    const double* const by_layer = pass == ActionKind::kForward         ? p.forward
-                                   : pass == ActionKind::kBackwardInput ? p.backward_input
-                                                                        : p.backward_weight;
-    double seconds = spec.blocks[i] * by_layer[1];
-    if (i == 0) seconds += by_layer[0];
-    if (i + 1 == stages) seconds += by_layer[2];
-    if (pass == ActionKind::kBackwardInput && run.recompute[i] == Recompute::kFull)
-      seconds += spec.blocks[i] * p.forward[1];
-    return seconds;
+/// The pipeline as it fits, as far as it does: bytes, recompute, times and what is under way.
+PipelineRunner::Probe PipelineRunner::fitted(const PipelineSpec& spec, ScheduleKind kind,
+                                             PipelineRun& run) {
+  const auto stages = static_cast<int64_t>(spec.ranks.size());
+  run.recompute.assign(spec.ranks.size(), Recompute::kNone);
+  const auto fits = [&] {
+    for (size_t i = 0; i < spec.ranks.size(); ++i)
+      if (run.bytes[i] > limit_of(spec.ranks[i])) return false;
+    return true;
   };
+  const bool timed = kind == ScheduleKind::kZeroBubble;
+  if (timed) {
+    // Much under way hides messages and unevenness. It takes memory, but never recompute.
+    run.times = times_of(spec, run.recompute);
+    run.under_way = 2 * stages - 1;
+  }
+  Probe probe(model_, spec, kind, run.times, run.under_way);
+  run.bytes = bytes_of(probe);
+  if (timed && stages > 1 && !fits()) {
+    run.under_way = stages;
+    probe = Probe(model_, spec, kind, run.times, run.under_way);
+    run.bytes = bytes_of(probe);
+  }
+  if (!add_recompute(spec, run)) return probe;
+  if (timed) {
+    run.times = times_of(spec, run.recompute);
+    probe = Probe(model_, spec, kind, run.times, run.under_way);
+  }
+  for (size_t i = 0; i < spec.ranks.size(); ++i) probe.set_recompute(i, run.recompute[i]);
+  run.bytes = bytes_of(probe);
+  return probe;
+}
+
+PipelineRun PipelineRunner::simulate_all(const PipelineSpec& spec, ScheduleKind kind) {
+  ++runs_;
+  const size_t stages = spec.ranks.size();
+  PipelineRun run;
+  const Probe probe = fitted(spec, kind, run);
+  const std::vector<MeshMicroBatch>& batches = probe.mesh.replicas.front().micro_batches;
   // By stage, then pass, then whether it is the last, possibly smaller, micro-batch.
   std::vector<double> table;
   for (size_t i = 0; i < stages; ++i)
     for (const ActionKind pass :
          {ActionKind::kForward, ActionKind::kBackwardInput, ActionKind::kBackwardWeight})
       for (const MeshMicroBatch& batch : {batches.front(), batches.back()})
-        table.push_back(stage_seconds(i, pass, batch.grains));
+        table.push_back(stage_seconds(spec, i, run.recompute[i], pass, batch.grains));
   const int last = static_cast<int>(batches.size()) - 1;
   ActionCosts costs;
   costs.seconds = [&](int rank, const Action& action) {
@@ -163,9 +238,8 @@ PipelineRun PipelineRunner::simulate_all(const PipelineSpec& spec, ScheduleKind 
   };
   costs.transfer_seconds = [&](int from, int to, const Action& action) {
     const int64_t grains = batches[static_cast<size_t>(action.micro_batch)].grains;
-    return model_.transfer_seconds(spec.ranks[static_cast<size_t>(from)],
-                                   spec.ranks[static_cast<size_t>(to)],
-                                   model_.message_bytes(action.kind, grains));
+    return message_seconds(spec, static_cast<size_t>(from), static_cast<size_t>(to), action.kind,
+                           grains);
   };
   Simulation simulated =
       simulate(probe.mesh, probe.schedule, costs, SendMode::kBuffered, Timeline::kLeftOut);

@@ -27,6 +27,9 @@ struct PipelineRun {
   std::vector<int64_t> lacking;     // bytes beyond the limit, even with recompute; 0 where it fits
   std::vector<int64_t> parameters;  // held
   std::vector<int> stage_of_layer;  // by layer
+  /// What a zero-bubble schedule was laid out from; else empty, and 0.
+  std::vector<PassTimes> times;
+  int64_t under_way = 0;
 
   double seconds() const;  // the last of ends
   int64_t total_lacking() const;
@@ -63,6 +66,15 @@ class PipelineRunner {
 
   const Passes& passes(int device, int64_t grains);
   PipelineRun simulate_all(const PipelineSpec& spec, ScheduleKind schedule);
+  Probe fitted(const PipelineSpec& spec, ScheduleKind schedule, PipelineRun& run);
+  bool add_recompute(const PipelineSpec& spec, PipelineRun& run) const;
+  /// Seconds of one pass of a stage's blocks and what it holds besides.
+  double stage_seconds(const PipelineSpec& spec, size_t stage, Recompute recompute, ActionKind pass,
+                       int64_t grains);
+  std::vector<PassTimes> times_of(const PipelineSpec& spec,
+                                  const std::vector<Recompute>& recompute);
+  double message_seconds(const PipelineSpec& spec, size_t from, size_t to, ActionKind send,
+                         int64_t grains) const;
   std::vector<int64_t> bytes_of(const Probe& probe) const;
   /// Predicted bytes if every stage held n blocks: by n, then stage. Of devices only the
   /// types matter in which they compute.

@@ -16,7 +16,8 @@ enum class Sharding { kAllowed, kNever };
 
 struct PlanOptions {
   Objective objective = Objective::kTime;
-  std::vector<ScheduleKind> schedules = {ScheduleKind::k1F1B, ScheduleKind::kGPipe};
+  std::vector<ScheduleKind> schedules = {ScheduleKind::k1F1B, ScheduleKind::kZeroBubble,
+                                         ScheduleKind::kGPipe};
   double memory_use = 0.95;  // of what a rank has free
   Sharding sharding = Sharding::kAllowed;
   int runners_up = 5;

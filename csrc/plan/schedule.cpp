@@ -4,6 +4,7 @@
 
 #include "csrc/base/errors.h"
 #include "csrc/plan/slots.h"
+#include "csrc/plan/zero_bubble.h"
 
 namespace kente {
 namespace {
@@ -79,6 +80,47 @@ class Writer {
   std::vector<ActionList> pending_;  // per rank: at most one BackwardWeight
 };
 
+/// A zero-bubble replica's actions: a rank sends what it has at once and receives what it needs at
+/// the last moment.
+void write_zero_bubble(const MeshReplica& replica, std::vector<ActionList>& lists) {
+  std::vector<PassTimes> times;
+  for (const MeshChunk& chunk : replica.chunks) times.push_back(chunk.times);
+  const auto passes =
+      zero_bubble_passes(times, static_cast<int>(replica.micro_batches.size()), replica.under_way);
+  const int last = static_cast<int>(replica.chunks.size()) - 1;
+  for (int chunk = 0; chunk <= last; ++chunk) {
+    const auto rank_of = [&](int other) { return replica.chunks[static_cast<size_t>(other)].rank; };
+    ActionList& list = lists[static_cast<size_t>(rank_of(chunk))];
+    for (const StagePass& pass : passes[static_cast<size_t>(chunk)]) {
+      const auto add = [&](ActionKind kind, int neighbour) {
+        list.push_back({.kind = kind,
+                        .chunk = chunk,
+                        .micro_batch = pass.micro_batch,
+                        .peer = neighbour < 0 ? -1 : rank_of(neighbour),
+                        .bucket = -1});
+      };
+      if (pass.kind == StagePass::kForward) {
+        if (chunk > 0) add(ActionKind::kRecvActivation, chunk - 1);
+        add(ActionKind::kForward, -1);
+        chunk < last ? add(ActionKind::kSendActivation, chunk + 1) : add(ActionKind::kLoss, -1);
+      } else if (pass.kind == StagePass::kBackwardInput) {
+        if (chunk < last) add(ActionKind::kRecvGradient, chunk + 1);
+        add(ActionKind::kBackwardInput, -1);
+        if (chunk > 0) add(ActionKind::kSendGradient, chunk - 1);
+      } else {
+        add(ActionKind::kBackwardWeight, -1);
+      }
+    }
+  }
+}
+
+/// An order of slots for the other kinds.
+SlotTable slots_of(const MeshReplica& replica, ScheduleKind kind) {
+  const int count = static_cast<int>(replica.micro_batches.size());
+  return kind == ScheduleKind::kGPipe ? gpipe_slots(replica.chunks, count)
+                                      : one_f_one_b_slots(replica.chunks, count);
+}
+
 bool has_one_chunk_a_rank(const MeshReplica& replica) {
   std::vector<int> ranks;
   for (const MeshChunk& chunk : replica.chunks) ranks.push_back(chunk.rank);
@@ -144,13 +186,15 @@ std::vector<ActionList> make_schedule(const Mesh& mesh, ScheduleKind kind) {
   Writer writer(lists);
   for (size_t r = 0; r < mesh.replicas.size(); ++r) {
     const MeshReplica& replica = mesh.replicas[r];
-    const int count = static_cast<int>(replica.micro_batches.size());
-    if (kind == ScheduleKind::k1F1B && !has_one_chunk_a_rank(replica))
+    if (kind != ScheduleKind::kGPipe && !has_one_chunk_a_rank(replica))
       throw UsageError(
           "plan: replica " + std::to_string(r) +
           " gives a rank several layer ranges: use schedule GPIPE, or one range a rank");
-    writer.write(replica, kind == ScheduleKind::kGPipe ? gpipe_slots(replica.chunks, count)
-                                                       : one_f_one_b_slots(replica.chunks, count));
+    if (kind == ScheduleKind::kZeroBubble) {
+      write_zero_bubble(replica, lists);
+    } else {
+      writer.write(replica, slots_of(replica, kind));
+    }
   }
   // All messages of a rank stand before its collectives, and those in one order: a rank that waits
   // in a collective holds up nobody's message.

@@ -41,9 +41,11 @@ struct Action {
 /// --print-schedule.
 std::string to_string(const Action& action);
 
-/// One rank's step, in order. Every list is sorted by one global order, in which both ends of a
-/// message and all ends of a collective stand at the same place: even blocking sends without
-/// buffers cannot deadlock. A runner may start a send and go on.
+/// One rank's step, in order. Under GPipe and 1F1B every list is sorted by one global order, in
+/// which both ends of a message and all ends of a collective stand at the same place: even blocking
+/// sends without buffers cannot deadlock, a runner may start a send and go on. Under zero-bubble a
+/// send stands where its tensor is made and a receive where it is needed: a runner must start every
+/// send and go on. What it has sent and nobody took is at most one message a micro-batch under way.
 using ActionList = std::vector<Action>;
 
 /// The whole step, one list per rank: forward and backward by the plan's schedule, then the rank's
@@ -51,8 +53,9 @@ using ActionList = std::vector<Action>;
 /// optimizer state, GatherParameters of its buckets in the same order. GPipe: all forwards, then
 /// all backwards in reverse; any chunks. 1F1B: one chunk a rank, at most p - i micro-batches under
 /// way on chunk i of p; throws UsageError for several. Gradients are sent before BackwardWeight,
-/// buckets reduced once the rank has sent its last message. Source: Huang et al. 2019,
-/// arXiv:1811.06965; Narayanan et al. 2019, arXiv:1806.03377.
+/// buckets reduced once the rank has sent its last message. Zero-bubble: one chunk a rank, see
+/// csrc/plan/zero_bubble.h. Source: Huang et al. 2019, arXiv:1811.06965; Narayanan et al. 2019,
+/// arXiv:1806.03377; Qi et al. 2023, arXiv:2401.10241.
 std::vector<ActionList> make_schedule(const Mesh& mesh, ScheduleKind kind);
 
 /// Forward and Loss only, no Step: micro-batches 0 .. counts[r] - 1 on replica r (validation).

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "csrc/base/errors.h"
 #include "csrc/train/tensor_view.h"
@@ -13,7 +14,13 @@ constexpr int kData = 0;
 constexpr int kFields = 1;
 constexpr int kGradient = 2;
 constexpr int kTagParts = 3;
-constexpr size_t kMostSends = 4;  // under way at once
+
+/// Under GPipe and 1F1B waiting for a send is safe, and bounds memory; a zero-bubble schedule
+/// bounds them itself and must not wait. See csrc/plan/schedule.h.
+size_t most_sends_of(ScheduleKind schedule) {
+  constexpr size_t kFew = 4;
+  return schedule == ScheduleKind::kZeroBubble ? std::numeric_limits<size_t>::max() : kFew;
+}
 
 bool is_receive(const Action& action) {
   return action.kind == ActionKind::kRecvActivation || action.kind == ActionKind::kRecvGradient;
@@ -67,6 +74,7 @@ PipeRunner::PipeRunner(const Recipe& recipe, const Mesh& mesh, const Plan& plan,
       tensors_(tensors ? *tensors : world),
       ops_(parameters.ops()),
       timeout_seconds_(timeout_seconds),
+      most_sends_(most_sends_of(plan.schedule)),
       replica_(mesh.replica_of(world.rank())),
       clock_(ops_, world.rank()) {
   for (const int index : mesh.chunks_of(world.rank())) {
@@ -294,8 +302,7 @@ void PipeRunner::start_send(const Action& action, const at::Tensor& tensor) {
   std::erase_if(sends_, [](Send& send) {
     return send.data->done() && (!send.fields || send.fields->done());
   });
-  // A schedule is free of deadlock even without buffers, so waiting here is safe; it bounds memory.
-  while (sends_.size() >= kMostSends) {
+  while (sends_.size() >= most_sends_) {
     finish(sends_.front(), Deadline::after_seconds(timeout_seconds_));
     sends_.erase(sends_.begin());
   }

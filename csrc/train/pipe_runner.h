@@ -103,6 +103,7 @@ class PipeRunner {
   Communicator& tensors_;
   Ops& ops_;
   const double timeout_seconds_;
+  const size_t most_sends_;  // under way at once
   const int replica_;
   std::map<int, std::unique_ptr<Chunk>> chunks_;  // by index in the replica
 

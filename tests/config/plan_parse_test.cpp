@@ -67,6 +67,32 @@ TEST(PlanParse, TextOfAPlanParsesToTheSamePlan) {
   EXPECT_EQ(parse_plan(to_text(plan), "p", fast), plan) << to_text(plan);
 }
 
+TEST(PlanParse, TimesAndWhatIsUnderWayAreAZeroBubblePlansAlone) {
+  Plan plan = plan_from_borders({{0, 3, 6}, {0, 6}}, {9, 7});
+  plan.schedule = ScheduleKind::kZeroBubble;
+  plan.replicas[0].under_way = 3;
+  plan.replicas[0].stages[1].times = {
+      .forward = 1, .backward_input = 22, .backward_weight = 333, .message = 0};
+  EXPECT_EQ(parse_plan(to_text(plan), "p", plan_recipe()), plan) << to_text(plan);
+  const std::string times = "ranks: 2 times { forward: 1 backward_input: 1 backward_weight: 1 }";
+  expect_plan_refused({"ranks: 2", times, ":9:20",
+                       "is for a zero-bubble schedule; write schedule: ZERO_BUBBLE, or take it "
+                       "away"});
+  expect_plan_refused({"share: 4", "share: 4 under_way: 2", ":8:12",
+                       "replica[1].under_way is for a zero-bubble schedule"});
+  const std::string zero = "schedule: ZERO_BUBBLE " + kTwoReplicas;
+  const auto error = [&](const std::string& stage) {
+    return error_of([&] { parse_plan(with(zero, "ranks: 2", stage), "p", plan_recipe()); });
+  };
+  EXPECT_EQ(error(times), "no error");
+  EXPECT_THAT(error("ranks: 2 times { forward: 1 backward_input: 1 }"),
+              HasSubstr("backward_weight"));
+  EXPECT_THAT(error(with(times, "forward: 1", "forward: 0")),
+              HasSubstr("times.forward is 0; allowed: 1 to 1000000000"));
+  EXPECT_THAT(error(with(times, "forward: 1", "forward: 1 message: -1")),
+              HasSubstr("times.message is -1; allowed: 0 to 1000000000"));
+}
+
 TEST(PlanParse, ATypeThatTheRecipeDoesNotAllowIsRefusedWithThoseThatItDoes) {
   Recipe recipe = plan_recipe();
   recipe.numerics.compute = recipe.numerics.boundary = DType::kBF16;

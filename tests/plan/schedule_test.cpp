@@ -18,6 +18,9 @@ namespace {
 
 using testing::HasSubstr;
 
+constexpr ScheduleKind kAllKinds[] = {ScheduleKind::kGPipe, ScheduleKind::k1F1B,
+                                      ScheduleKind::kZeroBubble};
+
 std::string text_of(const ActionList& list) {
   std::string text;
   for (const Action& action : list) {
@@ -67,7 +70,7 @@ void expect_complete(const Mesh& mesh, const std::vector<ActionList>& lists,
 }
 
 TEST(Schedule, EveryMicroBatchGoesForwardAndBackwardOnceOnEachChunk) {
-  for (const ScheduleKind kind : {ScheduleKind::kGPipe, ScheduleKind::k1F1B})
+  for (const ScheduleKind kind : kAllKinds)
     for_small_meshes([&](const Mesh& mesh, const std::string& name) {
       expect_complete(mesh, make_schedule(mesh, kind), name);
     });
@@ -79,6 +82,28 @@ TEST(Schedule, BlockingSendsWithoutBuffersNeverDeadlock) {
       const Simulation run = simulate(mesh, make_schedule(mesh, kind), uniform_costs(1, 1, 1));
       EXPECT_EQ(run.deadlock, "") << name;
     });
+}
+
+TEST(ScheduleZeroBubble, SendsThatAreBufferedNeverDeadlock) {
+  for (const bool weights : {true, false})
+    for_small_meshes([&](const Mesh& mesh, const std::string& name) {
+      const std::vector<ActionList> lists = make_schedule(mesh, ScheduleKind::kZeroBubble);
+      const Simulation run =
+          simulate(mesh, lists, uniform_costs(1, 5, weights ? 3 : 0), SendMode::kBuffered);
+      EXPECT_EQ(run.deadlock, "") << name;
+    });
+}
+
+TEST(ScheduleZeroBubble, SendsAtOnceAndReceivesAtTheLastMoment) {
+  Mesh mesh = pipeline(2, 2);
+  for (MeshChunk& chunk : mesh.replicas.front().chunks)
+    chunk.times = {.forward = 1, .backward_input = 1, .backward_weight = 1, .message = 0};
+  const std::vector<ActionList> lists = make_schedule(mesh, ScheduleKind::kZeroBubble);
+  EXPECT_EQ(text_of(lists[0]),
+            "F0.0 SA0.0>1 F1.0 SA1.0>1 RG0.0<1 BI0.0 BW0.0 RG1.0<1 BI1.0 BW1.0 AR1 AR2 S");
+  EXPECT_EQ(text_of(lists[1]),
+            "RA0.1<0 F0.1 L0.1 BI0.1 SG0.1>0 RA1.1<0 F1.1 L1.1 BI1.1 SG1.1>0 BW0.1 BW1.1 AR0 AR2 "
+            "S");
 }
 
 TEST(Schedule, InterleavedGPipeNeverDeadlocksForAnyChunksOfAnyRanks) {
@@ -112,23 +137,24 @@ TEST(Schedule, ReplicasOneInterleavedOneNotNeverDeadlockInTheirCollectives) {
 }
 
 TEST(Schedule, AllRanksIssueCollectivesInOneOrderAfterTheirMessages) {
-  for_small_meshes([](const Mesh& mesh, const std::string& name) {
-    for (const ActionList& list : make_schedule(mesh, ScheduleKind::k1F1B)) {
-      int bucket = -1;
-      for (const Action& action : list) {
-        if (action.kind == ActionKind::kReduceBucket) {
-          EXPECT_GT(action.bucket, bucket) << name;
-          bucket = action.bucket;
-        } else if (action.kind != ActionKind::kStep) {
-          EXPECT_EQ(bucket, -1) << name << ": " << to_string(action) << " after a reduction";
+  for (const ScheduleKind kind : kAllKinds)
+    for_small_meshes([&](const Mesh& mesh, const std::string& name) {
+      for (const ActionList& list : make_schedule(mesh, kind)) {
+        int bucket = -1;
+        for (const Action& action : list) {
+          if (action.kind == ActionKind::kReduceBucket) {
+            EXPECT_GT(action.bucket, bucket) << name;
+            bucket = action.bucket;
+          } else if (action.kind != ActionKind::kStep) {
+            EXPECT_EQ(bucket, -1) << name << ": " << to_string(action) << " after a reduction";
+          }
         }
       }
-    }
-  });
+    });
 }
 
 TEST(Schedule, ShardedPlansGatherEachBucketOnceAfterTheStepAndNeverDeadlock) {
-  for (const ScheduleKind kind : {ScheduleKind::kGPipe, ScheduleKind::k1F1B})
+  for (const ScheduleKind kind : kAllKinds)
     for_small_meshes([&](const Mesh& mesh, const std::string& name) {
       const std::vector<ActionList> lists = make_schedule(sharded(mesh), kind);
       const std::vector<ActionList> whole = make_schedule(mesh, kind);
@@ -142,8 +168,10 @@ TEST(Schedule, ShardedPlansGatherEachBucketOnceAfterTheStepAndNeverDeadlock) {
         EXPECT_EQ(lists[rank], expected) << name << ": " << text_of(lists[rank]);
       }
       for (const SendMode mode : {SendMode::kRendezvous, SendMode::kBuffered})
-        EXPECT_EQ(simulate(sharded(mesh), lists, uniform_costs(1, 1, 1), mode).deadlock, "")
-            << name;
+        if (kind != ScheduleKind::kZeroBubble || mode == SendMode::kBuffered) {
+          EXPECT_EQ(simulate(sharded(mesh), lists, uniform_costs(1, 1, 1), mode).deadlock, "")
+              << name;
+        }
     });
 }
 
@@ -185,13 +213,15 @@ TEST(Schedule1F1B, TakesTheGradientBeforeItBlocksInTheNextSend) {
             "RA2.1<0 F2.1 L2.1 BI2.1 SG2.1>0 BW2.1 AR0 AR2 S");
 }
 
-TEST(Schedule1F1B, RefusesSeveralRangesARank) {
+TEST(Schedule, OnlyGPipeTakesSeveralRangesARank) {
   const Mesh mesh = make_mesh(recipe_with(6, 4, true), interleaved_plan(8, 2, 4, 4), 2);
-  try {
-    make_schedule(mesh, ScheduleKind::k1F1B);
-    FAIL() << "accepted";
-  } catch (const UsageError& error) {
-    EXPECT_THAT(error.what(), HasSubstr("several layer ranges: use schedule GPIPE"));
+  for (const ScheduleKind kind : {ScheduleKind::k1F1B, ScheduleKind::kZeroBubble}) {
+    try {
+      make_schedule(mesh, kind);
+      FAIL() << "accepted";
+    } catch (const UsageError& error) {
+      EXPECT_THAT(error.what(), HasSubstr("several layer ranges: use schedule GPIPE"));
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 #include "tests/support/brute_force_plans.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace kente {
 namespace {
@@ -50,14 +51,23 @@ class Filler {
     for (int64_t share = 1; share <= grains; ++share)
       for (int64_t size = 1; size <= std::min(share, most_grains(pipeline)); ++size)
         cut(pipeline, 0, 0, [&] {
-          plan_.replicas.back().share = share;
-          plan_.replicas.back().grains_per_micro_batch = size;
-          const ReplicaPlan kept = plan_.replicas.back();
-          fill(pipeline + 1, grains - share);
-          plan_.replicas.resize(pipeline);
-          plan_.replicas.push_back(kept);
+          for (const int64_t under_way : under_way_of(pipelines_[pipeline].size())) {
+            plan_.replicas.back().share = share;
+            plan_.replicas.back().grains_per_micro_batch = size;
+            plan_.replicas.back().under_way = under_way;
+            const ReplicaPlan kept = plan_.replicas.back();
+            fill(pipeline + 1, grains - share);
+            plan_.replicas.resize(pipeline);
+            plan_.replicas.push_back(kept);
+          }
         });
     plan_.replicas.pop_back();
+  }
+
+  std::vector<int64_t> under_way_of(size_t stages) const {
+    if (plan_.schedule != ScheduleKind::kZeroBubble) return {0};
+    const auto p = static_cast<int64_t>(stages);
+    return p == 1 ? std::vector<int64_t>{1} : std::vector<int64_t>{p, 2 * p - 1};
   }
 
   /// Stages of the last replica from this one on, beginning with layer `first`.
@@ -97,9 +107,40 @@ class Filler {
            memory_use_ * static_cast<double>(cost.free_bytes[r]);
   }
 
+  /// What a zero-bubble schedule is laid out from.
+  void time_stages(ReplicaPlan& replica) const {
+    const int64_t grains = replica.grains_per_micro_batch;
+    for (size_t s = 0; s < replica.stages.size(); ++s) {
+      StagePlan& stage = replica.stages[s];
+      const int rank = stage.ranks.front();
+      const auto microseconds = [&](std::initializer_list<ActionKind> passes) {
+        double seconds = 0;
+        for (int layer = stage.layers.front().first; layer <= stage.layers.front().last; ++layer)
+          for (const ActionKind pass : passes)
+            seconds += model_.layer_seconds(model_.ranks().device_of(rank), layer, stage.compute,
+                                            pass, grains, stage.recompute);
+        return std::max<int64_t>(1, std::llround(1e6 * seconds));
+      };
+      stage.times = {.forward = microseconds({ActionKind::kForward, ActionKind::kLoss}),
+                     .backward_input = microseconds({ActionKind::kBackwardInput}),
+                     .backward_weight = microseconds({ActionKind::kBackwardWeight}),
+                     .message = 0};
+      if (s + 1 == replica.stages.size()) continue;
+      stage.times.message = std::llround(
+          1e6 * model_.transfer_seconds(rank, replica.stages[s + 1].ranks.front(),
+                                        model_.message_bytes(ActionKind::kSendActivation, grains)));
+    }
+  }
+
+  PlanCost cost_of(Plan& plan) const {
+    if (plan.schedule == ScheduleKind::kZeroBubble)
+      for (ReplicaPlan& replica : plan.replicas) time_stages(replica);
+    return predict(model_, plan, Timeline::kLeftOut);
+  }
+
   void score() {
     Plan plan = plan_;
-    PlanCost cost = predict(model_, plan, Timeline::kLeftOut);
+    PlanCost cost = cost_of(plan);
     bool again = false;
     for (ReplicaPlan& replica : plan.replicas)
       for (StagePlan& stage : replica.stages)
@@ -107,7 +148,7 @@ class Filler {
           stage.recompute = Recompute::kFull;
           again = true;
         }
-    if (again) cost = predict(model_, plan, Timeline::kLeftOut);
+    if (again) cost = cost_of(plan);
     for (int rank = 0; rank < model_.ranks().num_ranks(); ++rank)
       if (make_mesh(model_.recipe(), plan, model_.ranks().num_ranks()).replica_of(rank) >= 0 &&
           again && too_big(cost, rank))
@@ -128,7 +169,8 @@ void for_every_plan(const CostModel& model, double memory_use,
                     const std::function<void(const Plan&, const PlanCost&)>& visit) {
   Pipelines pipelines;
   for_every_grouping(pipelines, 0, model.ranks().num_ranks(), [&] {
-    for (const ScheduleKind schedule : {ScheduleKind::kGPipe, ScheduleKind::k1F1B})
+    for (const ScheduleKind schedule :
+         {ScheduleKind::kGPipe, ScheduleKind::k1F1B, ScheduleKind::kZeroBubble})
       Filler(model, memory_use, pipelines, visit).run(schedule);
   });
 }

@@ -86,7 +86,9 @@ RandomPlan random_plan(const Recipe& recipe, uint64_t seed) {
   const int busy = static_cast<int>(ranks.size());
   const int replicas = 1 + dice.below(std::min(busy, static_cast<int>(recipe.grains_per_step())));
   Plan& plan = random.plan;
-  plan.schedule = dice.one_in(2) ? ScheduleKind::kGPipe : ScheduleKind::k1F1B;
+  constexpr ScheduleKind kKinds[] = {ScheduleKind::kGPipe, ScheduleKind::k1F1B,
+                                     ScheduleKind::kZeroBubble};
+  plan.schedule = kKinds[dice.below(3)];
   const std::vector<int64_t> lengths = parts_of(busy, replicas, dice);
   const std::vector<int64_t> shares = parts_of(recipe.grains_per_step(), replicas, dice);
   auto next = ranks.begin();
@@ -96,6 +98,13 @@ RandomPlan random_plan(const Recipe& recipe, uint64_t seed) {
     const bool interleaved = plan.schedule == ScheduleKind::kGPipe && dice.one_in(2);
     plan.replicas.push_back(random_replica(recipe, own, interleaved, dice));
     plan.replicas.back().share = shares[r];
+    if (plan.schedule != ScheduleKind::kZeroBubble) continue;
+    plan.replicas.back().under_way = 1 + dice.below(2 * static_cast<int>(own.size()));
+    for (StagePlan& stage : plan.replicas.back().stages)
+      stage.times = {.forward = 1 + dice.below(50),
+                     .backward_input = 1 + dice.below(50),
+                     .backward_weight = 1 + dice.below(50),
+                     .message = dice.below(50)};
   }
   plan.shard_optimizer = dice.one_in(2);
   if (plan.shard_optimizer)

@@ -17,6 +17,19 @@ class Exact : public ExactRun {
   Exact() { options_.train.recipe.validation = {.every_steps = 10, .samples_per_source = 20}; }
 };
 
+/// The stages' times are far from those they have: the order of passes must not matter.
+Plan zero_bubble_plan() {
+  Plan plan = plan_from_borders({{0, 2, 3, 4, 6}}, {16});
+  plan.schedule = ScheduleKind::kZeroBubble;
+  plan.replicas[0].under_way = 7;
+  for (size_t i = 0; i < 4; ++i)
+    plan.replicas[0].stages[i].times = {.forward = 10 + static_cast<int64_t>(i),
+                                        .backward_input = 30,
+                                        .backward_weight = 20,
+                                        .message = 15};
+  return plan;
+}
+
 // Layers: 0 embedding, 1-4 blocks, 5 head.
 const std::vector<std::pair<const char*, Plan>>& plans() {
   static const std::vector<std::pair<const char*, Plan>> all = {
@@ -24,6 +37,7 @@ const std::vector<std::pair<const char*, Plan>>& plans() {
       {"4 stages", plan_from_borders({{0, 1, 3, 5, 6}}, {16})},
       {"2 replicas", plan_from_borders({{0, 6}, {0, 6}}, {8, 8})},
       {"replicas of 2 and 1 stages, 3:1", plan_from_borders({{0, 4, 6}, {0, 6}}, {12, 4})},
+      {"4 stages, zero-bubble", zero_bubble_plan()},
   };
   return all;
 }

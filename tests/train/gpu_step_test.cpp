@@ -75,6 +75,25 @@ TEST_P(GpuSteps, ExactStepsHaveTheSameBitsOnAnyPlan) {
   EXPECT_EQ(alone.weights, together.weights);
 }
 
+TEST_P(GpuSteps, AZeroBubblePipelineHasTheSameBitsToo) {
+  Recipe recipe = gpu_recipe(ModelFamily::kLlama, Reduction::kExact);
+  recipe.steps = 2;
+  Plan plan = plan_from_borders({{0, 1, 2, 3, 4}}, {4});
+  Trained want, got;
+  {
+    pretend::PretendNode node(4, GetParam());
+    want = train_steps(recipe, plan, {true, true, true, true});
+  }
+  plan.schedule = ScheduleKind::kZeroBubble;
+  plan.replicas[0].under_way = 7;
+  for (const TransportChoice transport : {TransportChoice::kAuto, TransportChoice::kHost}) {
+    pretend::PretendNode node(4, GetParam() + 100);
+    got = train_steps(recipe, plan, {true, true, true, true}, {}, transport);
+    EXPECT_EQ(got.weights, want.weights);
+    EXPECT_EQ(got.steps.back().loss, want.steps.back().loss);
+  }
+}
+
 TEST_P(GpuSteps, GpusAndCpusShareAPipelineInTypesOfTheirOwn) {
   Recipe recipe = gpu_recipe(ModelFamily::kGpt2, Reduction::kFast);
   const Trained want = train_steps(recipe, two_by_two(), {false, false, false, false});
