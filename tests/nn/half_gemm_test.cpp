@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -84,6 +85,25 @@ TEST_F(HalfGemm, WritesNothingBeyondTheProduct) {
     EXPECT_EQ(values[i], 7.0f);
     EXPECT_EQ(values[kGuard + p.m * p.n + i], 7.0f);
   }
+}
+
+// An odd k is filled up with zeros, not with what follows in memory: nothing times infinity is NaN.
+TEST_F(HalfGemm, WhatStandsBehindARowOrAColumnDoesNotCount) {
+  constexpr int64_t kDepth = 35;
+  const auto infinity = std::numeric_limits<float>::infinity();
+  for (const bool a_transposed : {false, true})
+    for (const bool b_transposed : {false, true}) {
+      const at::Tensor a = made_up(2, kDepth, a_transposed, 1);
+      const at::Tensor b = made_up(kDepth, 2, b_transposed, 2);
+      const HalfMatrix left{a, a_transposed}, right{b, b_transposed};
+      // The second row of a and the second column of b begin with it.
+      *const_cast<uint16_t*>(left.at(1, 0)) = c10::BFloat16(infinity).x;
+      *const_cast<uint16_t*>(right.at(0, 1)) = c10::BFloat16(infinity).x;
+      const at::Tensor c = at::full({2, 2}, 0.0f, at::TensorOptions().dtype(at::kFloat));
+      gemm_half_packed(left, right, false, c);
+      EXPECT_TRUE(std::isfinite(c.const_data_ptr<float>()[0])) << a_transposed << b_transposed;
+      EXPECT_FALSE(std::isfinite(c.const_data_ptr<float>()[3])) << a_transposed << b_transposed;
+    }
 }
 
 // A grain's gradients are the same bits alone and among others.

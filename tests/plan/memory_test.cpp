@@ -111,6 +111,21 @@ TEST(Memory, GPipeKeepsEveryMicroBatch1F1BOnlyThoseUnderWay) {
               few[stage].activations * 8);
 }
 
+TEST(Memory, ZeroBubbleKeepsAsManyMicroBatchesAndMessagesAsMayBeUnderWay) {
+  const Recipe recipe = recipe_with(4, 8, true);
+  Plan plan = plan_from_borders({{0, 3, 6}}, {8});
+  const std::vector<MemoryPrediction> one = predict(recipe, plan, 2);
+  plan.schedule = ScheduleKind::kZeroBubble;
+  plan.replicas[0].under_way = 3;
+  for (StagePlan& stage : plan.replicas[0].stages)
+    stage.times = {.forward = 1, .backward_input = 1, .backward_weight = 1, .message = 9};
+  const std::vector<MemoryPrediction> three = predict(recipe, plan, 2);
+  EXPECT_EQ(three[0].activations * 2, one[0].activations * 3);
+  const int64_t message = 2 * recipe.sequence_length * recipe.grain_samples *
+                          recipe.model.hidden_size * size_of(recipe.numerics.boundary);
+  EXPECT_EQ(three[0].transient, one[0].transient + 2 * message);
+}
+
 TEST(Memory, RecomputeKeepsOnlyInputs) {
   const Recipe recipe = recipe_with(4, 8, true);
   Plan plan = plan_from_borders({{0, 5, 6}}, {8});

@@ -149,6 +149,22 @@ TEST(ZeroBubble, AStageThatWaitsFillsTheWaitWithWeights) {
                                                   {kBackwardWeight, 1}}}));
 }
 
+TEST(ZeroBubble, AStageThatRestsForAForwardTakesABackwardThatComesFirst) {
+  const PassTimes quick = {
+      .forward = 10, .backward_input = 10, .backward_weight = 10, .message = 0};
+  PassTimes slow = quick, thorough = quick;
+  slow.forward = 500;
+  thorough.backward_input = thorough.backward_weight = 200;
+  using enum StagePass::Kind;
+  EXPECT_EQ(zero_bubble_passes({slow, thorough, quick}, 2, 3).at(1),
+            (std::vector<StagePass>{{kForward, 0},
+                                    {kBackwardInput, 0},
+                                    {kBackwardWeight, 0},
+                                    {kForward, 1},
+                                    {kBackwardInput, 1},
+                                    {kBackwardWeight, 1}}));
+}
+
 // One message each way takes as long as a pass: with one micro-batch a stage a stage waits for
 // every answer, with twice as many it never does.
 TEST(ZeroBubble, MoreUnderWayHidesMessages) {
