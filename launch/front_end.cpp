@@ -41,6 +41,8 @@ constexpr Command kCommands[] = {
      "what the ranks of a run wrote, in the order of their times"},
     {"report", Invocation::Kind::kProgram, "kente-report", "",
      "turn a run directory into report.html and text"},
+    {"metrics", Invocation::Kind::kTool, "metrics.py", "",
+     "what a run says of itself, for Prometheus and TensorBoard"},
     {"sample", Invocation::Kind::kTool, "sample.py", "", "let a trained model write text"},
     {"export", Invocation::Kind::kTool, "export.py", "",
      "write a checkpoint as a folder that transformers loads"},

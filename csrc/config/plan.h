@@ -31,7 +31,6 @@ struct PassTimes {
   int64_t backward_weight = 0;
   int64_t message = 0;
 
-  int64_t sum() const { return forward + backward_input + backward_weight; }
   bool operator==(const PassTimes&) const = default;
 };
 

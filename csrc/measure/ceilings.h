@@ -4,11 +4,8 @@
 
 namespace kente {
 
-/// Bytes read and bytes written a second, of one thread that copies between two buffers larger than
-/// its caches, for about so many seconds.
-double copy_bytes_per_second(double seconds);
-
-/// The same of a GPU between two places of its memory.
+/// Bytes read and bytes written a second of a GPU that copies between two places of its memory, for
+/// about so many seconds. The host's: csrc/train/environment.h.
 double copy_bytes_per_second(Ops& ops, double seconds);
 
 }  // namespace kente

@@ -75,6 +75,10 @@ td.bar { vertical-align: middle; } .bar { width: 22%; min-width: 90px; padding-r
 .bar div { height: 7px; border-radius: 4px; margin-top: 3px; }
 .bar .ours { background: var(--blue); } .bar .theirs { background: var(--soft); opacity: .45; }
 .phases { width: 30%; min-width: 150px; } .phases div { display: flex; height: 12px; border-radius: 3px; overflow: hidden; }
+.stack { display: flex; height: 16px; border-radius: 4px; overflow: hidden; margin: 4px 0 14px; }
+.roofline .roof { stroke: var(--ink); stroke-width: 1.6; } .roofline .lead { stroke: var(--line); }
+.roofline .grid line { stroke: var(--line); } .roofline circle { fill-opacity: .75; } .roofline text { fill: var(--ink); font-size: 12px; }
+.roofline .labels text { fill: var(--soft); }
 .compared tr:nth-child(even) td { border-bottom: 0; padding-bottom: 0; }
 code, pre { font: 12.5px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 .hex { font: 12px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; color: var(--soft); }
@@ -133,6 +137,16 @@ footer { margin-top: 22px; color: var(--soft); font-size: 13px; }
 <tr><td>{{NAME}}</td><td class="soft">{{WHAT}}</td><td class="phases"><div class="wait"><i class="fwd" style="width:{{FORWARD_WIDTH}}%"></i><i class="bwd" style="width:{{INPUT_WIDTH}}%"></i><i class="wgt" style="width:{{WEIGHT_WIDTH}}%"></i><i class="other" style="width:{{OPTIMIZER_WIDTH}}%"></i></div></td><td class="n">{{FORWARD}}</td><td class="n">{{INPUT}}</td><td class="n">{{WEIGHT}}</td><td class="n">{{OPTIMIZER}}</td><td class="n">{{WAIT}}</td><td class="n"><b>{{BUSY_OFF}}</b></td></tr>{{/ROW}}
 </table></div>
 </section>{{/COMPARED}}
+{{#OPS}}<section>
+<h2>Where a step's time goes</h2><p>One step, all ranks together: products {{PRODUCTS}}, operations that only move bytes {{MEMORY}}, communication {{COMM}}, waiting {{WAIT}}, between operations {{ELSEWHERE}}.</p>
+<div class="legend"><span><i class="fwd"></i>products</span><span><i class="bwd"></i>bytes moved</span><span><i class="comm"></i>communication</span><span><i class="wait"></i>waiting</span><span><i class="other"></i>between operations</span></div>
+<div class="stack"><i class="fwd" style="width:{{PRODUCTS_WIDTH}}%"></i><i class="bwd" style="width:{{MEMORY_WIDTH}}%"></i><i class="comm" style="width:{{COMM_WIDTH}}%"></i><i class="wait" style="width:{{WAIT_WIDTH}}%"></i><i class="other" style="width:{{ELSEWHERE_WIDTH}}%"></i></div>
+<p>Below, what each operation took, in blue what it takes at least on this machine: the longer of its FLOPs at {{FLOPS}}FLOP/s and of the bytes it must move at {{BYTES}}B/s a rank, both measured with all ranks at work. Traffic that stays in a cache can be faster.</p>
+<div class="scroll"><table><tr><th>operation</th><th class="n">calls</th><th class="n">time</th><th class="n">of the step</th><th class="phases"></th><th class="n">FLOP/s</th><th class="n">B/s</th><th class="n">of its limit</th><th class="n">left</th></tr>{{#ROW}}
+<tr><td>{{NAME}}</td><td class="n">{{CALLS}}</td><td class="n">{{TIME}}</td><td class="n">{{PART}}</td><td class="phases"><div style="width:{{TIME_WIDTH}}%" class="wait"><i class="fwd" style="width:{{LEAST_WIDTH}}%"></i></div></td><td class="n">{{OP_FLOPS}}</td><td class="n">{{OP_BYTES}}</td><td class="n">{{LIMIT}}</td><td class="n"><b>{{LEFT}}</b></td></tr>{{/ROW}}
+</table></div>
+{{#ROOFLINE}}<div class="scroll wide">{{PICTURE:none}}</div>{{/ROOFLINE}}
+</section>{{/OPS}}
 {{#PLAN}}<section>
 <h2>The plan</h2><p>Who holds which layers. It says nothing about what is learned: any plan trains the same model.</p>
 <div class="scroll">{{PICTURE:none}}</div>

@@ -184,6 +184,7 @@ RunRecord read_run(FileSystem& files, const std::string& directory) {
   if (torn > 0) run.events.push_back(std::to_string(torn) + " torn lines of run.jsonl left out");
   run.timeline = parse_timeline(read_if_there(files, root + "timeline.json", kTextCap),
                                 root + "timeline.json");
+  run.ops = parse_op_profiles(read_if_there(files, root + "ops.json", kTextCap), root + "ops.json");
   run.recipe_text = read_if_there(files, root + "recipe.textproto", kTextCap);
   run.plan_text = read_if_there(files, root + "plan.textproto", kTextCap);
   run.environment_json = read_if_there(files, root + "environment.json", kTextCap);

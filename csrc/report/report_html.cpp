@@ -7,6 +7,7 @@
 #include "csrc/base/errors.h"
 #include "csrc/report/environment.h"
 #include "csrc/report/number_text.h"
+#include "csrc/report/ops_page.h"
 #include "csrc/report/page_template.h"
 #include "csrc/report/run_record.h"
 #include "csrc/report/summary.h"
@@ -271,6 +272,7 @@ std::string report_html(const RunRecord& run) {
   add_validation(page, source_rows(run, environment));
   add_timeline(page, run.timeline);
   add_comparison(page, compare_with_plan(run));
+  add_ops(page, run.ops, kWide);
   add_plan(page, run, environment);
   add_data(page, environment);
   add_machine(page, environment);

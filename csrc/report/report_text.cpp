@@ -73,6 +73,27 @@ std::string comparison(const Comparison& compared) {
                     cells, {kR, kL, kR, kR, kR, kR, kR});
 }
 
+std::string operations(const std::vector<OpProfile>& profiles) {
+  const OpSummary summary = summarize_ops(profiles);
+  if (summary.rows.empty() || summary.seconds <= 0) return "";
+  const auto part = [&](double seconds) {
+    return fixed_text(100 * seconds / summary.seconds, 1) + " %";
+  };
+  std::vector<std::vector<std::string>> cells;
+  for (const OpSummary::Row& row : summary.rows)
+    cells.push_back({row.op.name, fixed_text(1e3 * row.op.seconds, 1), part(row.op.seconds),
+                     row.op.flops > 0 ? count_text(row.op.flops / row.op.seconds) : "",
+                     count_text(row.op.bytes / row.op.seconds),
+                     fixed_text(100 * row.least_seconds / row.op.seconds, 0) + " %",
+                     fixed_text(1e3 * std::max(0.0, row.op.seconds - row.least_seconds), 1)});
+  constexpr auto kL = Align::kLeft, kR = Align::kRight;
+  return "\none step, all ranks: products " + part(summary.products) + ", bytes moved " +
+         part(summary.memory) + ", communication " + part(summary.communication) + ", waiting " +
+         part(summary.waiting) + ", between operations " + part(summary.elsewhere()) + "\n" +
+         text_table({"operation", "ms", "of the step", "FLOP/s", "B/s", "of its limit", "left, ms"},
+                    cells, {kL, kR, kR, kR, kR, kR, kR});
+}
+
 std::string plan(const std::vector<Environment::Replica>& mesh) {
   if (mesh.empty()) return "";
   std::vector<std::vector<std::string>> cells;
@@ -105,7 +126,7 @@ std::string report_text(const RunRecord& run) {
   const std::string chart = text_chart(losses, "loss by step");
   if (!chart.empty()) text += "\n" + chart;
   return text + sources(source_rows(run, environment)) + plan(environment.mesh) +
-         comparison(compare_with_plan(run));
+         comparison(compare_with_plan(run)) + operations(run.ops);
 }
 
 std::string report_json(const RunRecord& run) {
@@ -132,6 +153,15 @@ std::string report_json(const RunRecord& run) {
       compared.predicted_seconds > 0 ? Json(compared.predicted_seconds) : Json(nullptr);
   json["measured_seconds"] =
       compared.measured_seconds > 0 ? Json(compared.measured_seconds) : Json(nullptr);
+  const OpSummary ops = summarize_ops(run.ops);
+  const auto part = [&](double seconds) {
+    return ops.seconds > 0 ? Json(seconds / ops.seconds) : Json(nullptr);
+  };
+  json["of_a_step"] = {{"products", part(ops.products)},
+                       {"bytes_moved", part(ops.memory)},
+                       {"communication", part(ops.communication)},
+                       {"waiting", part(ops.waiting)},
+                       {"between_operations", part(ops.elsewhere())}};
   json["sources"] = Json::array();
   for (const SourceRow& row : source_rows(run, environment)) {
     Json entry;

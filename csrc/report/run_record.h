@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "csrc/base/file_system.h"
+#include "csrc/report/op_profile.h"
 
 namespace kente {
 
@@ -83,6 +84,7 @@ struct RunRecord {
   std::vector<std::string>
       events;  // "12:03:55 checkpoint step 40: ..." (UTC) for people, oldest first
   std::vector<TimelineSpan> timeline;  // timeline.json
+  std::vector<OpProfile> ops;          // ops.json, of the same step
   std::string recipe_text, plan_text;  // recipe.textproto, plan.textproto
   std::string environment_json;        // environment.json, see csrc/report/environment.h
 };

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "csrc/report/environment.h"
+#include "csrc/report/op_profile.h"
 #include "csrc/report/run_record.h"
 
 namespace kente {
@@ -36,6 +37,16 @@ std::vector<double> axis_ticks(double low, double high, int count);
 /// One lane per rank; spans coloured by kind, forwards and both backwards told apart. Empty without
 /// spans.
 std::string timeline_svg(const std::vector<TimelineSpan>& timeline, double width);
+
+/// What a rank can do at most: the mean over ranks.
+struct Roof {
+  double flops_per_second = 0;
+  double bytes_per_second = 0;
+};
+/// Products by FLOP a byte and FLOP/s below the machine's roof, both axes along powers of ten; a
+/// circle is as large as its part of the step. Empty without products or roof.
+/// Source: Williams et al. 2009, doi:10.1145/1498765.1498785.
+std::string roofline_svg(const OpSummary& ops, const Roof& roof, double width);
 
 /// One row per replica, one box per stage, as wide as its layers. Empty without a mesh.
 std::string plan_svg(const std::vector<Environment::Replica>& mesh, double width);

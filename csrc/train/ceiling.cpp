@@ -4,8 +4,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <utility>
+#include <vector>
 
 #include "csrc/base/clock.h"
+#include "csrc/base/errors.h"
 #include "csrc/config/model_layout.h"
 #include "csrc/train/environment.h"
 #include "csrc/train/tensor_view.h"
@@ -14,6 +18,7 @@ namespace kente {
 namespace {
 
 constexpr int64_t kSide = 512;
+constexpr size_t kBytes = size_t{48} << 20;
 
 double flops_of(int64_t side, int64_t runs, double seconds) {
   return 2.0 * static_cast<double>(side * side * side * runs) / seconds;
@@ -81,6 +86,22 @@ double model_flops_per_token(const Recipe& recipe) {
 
 double gemm_flops_per_second(Ops& ops, DType dtype, double seconds) {
   return ops.on_host() ? on_this_thread(dtype, seconds) : on_device(ops, dtype, seconds);
+}
+
+double copy_bytes_per_second(double seconds) {
+  std::vector<char> from(kBytes, 1);
+  std::vector<char> to(kBytes);
+  int64_t copies = 0;
+  const int64_t begin = now_ns();
+  double took = 0;
+  do {
+    std::memcpy(to.data(), from.data(), kBytes);
+    KENTE_CHECK(to[kBytes / 2] == 1, "a copy that copies nothing");
+    std::swap(from, to);
+    ++copies;
+    took = static_cast<double>(now_ns() - begin) * 1e-9;
+  } while (took < seconds);
+  return 2.0 * kBytes * static_cast<double>(copies) / took;
 }
 
 double measure_ceiling(Communicator& world, Ops& ops, DType dtype, double seconds,

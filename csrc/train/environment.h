@@ -33,6 +33,10 @@ double model_flops_per_token(const Recipe& recipe);
 /// FLOP/s of square GEMMs in dtype on this thread, or on ops' GPU, over about so many seconds.
 double gemm_flops_per_second(Ops& ops, DType dtype, double seconds);
 
+/// Bytes read and bytes written a second, of one thread that copies between two buffers larger than
+/// its caches, for about so many seconds.
+double copy_bytes_per_second(double seconds);
+
 /// FLOP/s of GEMM in dtype, one thread or GPU a rank, all ranks at once for so long, summed. A
 /// collective.
 double measure_ceiling(Communicator& world, Ops& ops, DType dtype, double seconds,

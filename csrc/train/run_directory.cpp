@@ -48,6 +48,10 @@ void RunDirectory::write_timeline(const std::vector<TimelineSpan>& spans) {
   write_text_file(files_, directory_ + "/timeline.json", to_json(spans));
 }
 
+void RunDirectory::write_ops(const std::vector<OpProfile>& profiles) {
+  write_text_file(files_, directory_ + "/ops.json", to_json(profiles));
+}
+
 void RunDirectory::keep_tokenizer(const std::string& data_directory) {
   const std::string from = data_directory + "/tokenizer.json";
   if (files_.exists(from))

@@ -32,6 +32,8 @@ class RunDirectory {
   /// cluster.measured.textproto: the same, corrected by what the steps measured.
   void write_measured_cluster(const ClusterProfile& cluster);
   void write_timeline(const std::vector<TimelineSpan>& spans);
+  /// ops.json
+  void write_ops(const std::vector<OpProfile>& profiles);
   /// Copies tokenizer.json out of the data directory if there is one, so that samples and exports
   /// need only the run.
   void keep_tokenizer(const std::string& data_directory);

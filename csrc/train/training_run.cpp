@@ -16,6 +16,15 @@
 #include "csrc/train/timeline.h"
 
 namespace kente {
+namespace {
+
+std::optional<TimedOps> timed_on_host(Ops& ops) {
+  std::optional<TimedOps> made;
+  if (ops.on_host()) made.emplace(ops);
+  return made;
+}
+
+}  // namespace
 
 TrainingRun::TrainingRun(const TrainOptions& options, Communicator& world, FileSystem& files,
                          Log& log, Rebalance* rebalance)
@@ -28,8 +37,10 @@ TrainingRun::TrainingRun(const TrainOptions& options, Communicator& world, FileS
       board_(options.board ? *options.board : own_board_),
       mesh_(make_mesh(options.recipe, options.plan, world.size())),
       directory_(files, options.run_directory),
+      timed_ops_(timed_on_host(*options.ops)),
       parameters_(recipe_.model, mesh_.layers_of(world.rank()),
-                  compute_dtype(options.plan, mesh_, world.rank()), *options.ops),
+                  compute_dtype(options.plan, mesh_, world.rank()),
+                  timed_ops_ ? *timed_ops_ : *options.ops),
       optimizer_(recipe_.optimizer, parameters_,
                  optimizer_shards_of(world.rank(), mesh_, model_layout(recipe_.model))),
       state_(parameters_, &optimizer_),
@@ -296,8 +307,31 @@ bool TrainingRun::hand_over(int64_t step) {
 }
 
 void TrainingRun::draw_timeline(const std::function<void()>& step) {
+  if (timed_ops_) timed_ops_->take();
   const auto spans = timeline_of(step, step_.runner(), world_, deadline());
-  if (leads()) directory_.write_timeline(spans);
+  OpProfile mine;
+  mine.rank = world_.rank();
+  if (timed_ops_)
+    mine = op_profile(world_.rank(), timed_ops_->take(), spans, ceilings_of(world_.rank()));
+  const std::vector<OpProfile> all = gather_profiles(mine, world_, deadline());
+  if (!leads()) return;
+  directory_.write_timeline(spans);
+  directory_.write_ops(all);
+}
+
+/// From the profile that the plan was made from, or else as the run itself measured.
+Ceilings TrainingRun::ceilings_of(int rank) const {
+  Ceilings ceilings = {.flops_per_second = ceiling_flops_ / world_.size(), .bytes_per_second = 0};
+  if (options_.cluster) {
+    const DeviceProfile& device = options_.cluster->devices.at(static_cast<size_t>(rank));
+    ceilings.bytes_per_second = device.copy_bytes_per_second;
+    const DType compute = compute_dtype(options_.plan, mesh_, rank);
+    for (const GemmCeiling& measured : device.ceilings)
+      if (measured.compute == compute) ceilings.flops_per_second = measured.flops_per_second;
+  }
+  if (ceilings.bytes_per_second <= 0 && options_.ceiling_seconds > 0)
+    ceilings.bytes_per_second = copy_bytes_per_second(options_.ceiling_seconds / 4);
+  return ceilings;
 }
 
 TrainResult TrainingRun::finish(int64_t step, bool stopped) {

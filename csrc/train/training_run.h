@@ -7,6 +7,8 @@
 #include <string>
 
 #include "csrc/data/loader.h"
+#include "csrc/nn/ops/timed_ops.h"
+#include "csrc/train/op_times.h"
 #include "csrc/train/pacer.h"
 #include "csrc/train/plan_watch.h"
 #include "csrc/train/rebalance.h"
@@ -49,6 +51,7 @@ class TrainingRun {
   void checkpoint(int64_t step, bool last);
   Moment moment(int64_t step) const;
   void draw_timeline(const std::function<void()>& step);
+  Ceilings ceilings_of(int rank) const;
   TrainResult finish(int64_t step, bool stopped);
   bool hand_over(int64_t step);
   bool leads() const { return world_.rank() == 0; }
@@ -64,6 +67,7 @@ class TrainingRun {
   ProgressBoard& board_;
   const Mesh mesh_;
   RunDirectory directory_;
+  std::optional<TimedOps> timed_ops_;  // where operations are the host's
   Parameters parameters_;
   AdamW optimizer_;
   HostState state_;

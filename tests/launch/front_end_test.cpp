@@ -49,13 +49,14 @@ TEST(FrontEnd, CkptAndReportRunTheirOwnPrograms) {
   EXPECT_EQ(find_command({"plan", "--recipe", "r"}).target, "kente-plan");
   EXPECT_EQ(find_command({"export", "runs/x"}).target, "export.py");
   EXPECT_EQ(find_command({"sample", "runs/x"}).target, "sample.py");
+  EXPECT_EQ(find_command({"metrics", "runs/x"}).target, "metrics.py");
 }
 
 TEST(FrontEnd, HelpListsEveryCommandOnALineOfItsOwn) {
   const std::string help = find_command({"--help"}).text;
   for (const char* const name :
        {"data prepare", "data ledger", "plan", "bench", "throttle", "train", "launch", "status",
-        "logs", "report", "sample", "export", "ckpt"})
+        "logs", "report", "metrics", "sample", "export", "ckpt"})
     EXPECT_THAT(help, HasSubstr(std::string("\n  ") + name + " ")) << name;
   EXPECT_THAT(help, Not(HasSubstr("eval")));
   EXPECT_EQ(find_command({"-h"}).text, help);

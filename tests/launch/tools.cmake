@@ -7,7 +7,7 @@ function(kente_tool_test name label)
                        ENVIRONMENT PYTHONPATH=${PROJECT_SOURCE_DIR}/launch)
 endfunction()
 
-foreach(name byte_trigram_test corpus_test data_prepare_test export_test fetch_handbook_test
+foreach(name byte_trigram_test corpus_test data_prepare_test export_test fetch_handbook_test metrics_test
              recipe_data_test reference_forward_test sample_test text_extract_test token_files_test tokenizer_files_test)
   kente_tool_test(${name} unit)
 endforeach()
@@ -15,6 +15,7 @@ endforeach()
 if(KENTE_PEERS)
   kente_tool_test(export_peer_test peers)
   kente_tool_test(megatron_peer_test peers)
+  kente_tool_test(metrics_peer_test peers)
 else()
   message(STATUS "Tests against Megatron and transformers are left out: they need launch/setup --peers "
                  "and -DKENTE_PEERS=ON")

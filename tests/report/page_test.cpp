@@ -81,6 +81,8 @@ TEST(Page, HostileTextStaysText) {
   for (StepRecord& step : run.steps)
     for (RankRecord& rank : step.ranks) rank.device = kHostile;
   for (TimelineSpan& span : run.timeline) span.label = kHostile;
+  for (OpProfile& profile : run.ops)
+    for (OpRecord& op : profile.ops) op.name = kHostile;
   run.validations.back().sources[0].id = kHostile;
   run.events = {kHostile};
   run.recipe_text = run.plan_text = run.directory = kHostile;
@@ -90,6 +92,29 @@ TEST(Page, HostileTextStaysText) {
   EXPECT_THAT(page, Not(HasSubstr("<img")));
   EXPECT_EQ(count(page, "<script>"), 1u);
   EXPECT_THAT(page, HasSubstr("&lt;script&gt;alert(1)"));
+}
+
+TEST(Page, OperationsShowWhatTheyTookAndWhatTheyTakeAtLeast) {
+  const std::string page = report_html(synthetic_run(30));
+  // Products 1.2 of 2 s, bytes 0.2, communication 0.1, waiting 0.3; the rest is between them.
+  for (const char* part :
+       {"products 60.0 %", "only move bytes 10.0 %", "communication 5.0 %", "waiting 15.0 %",
+        "between operations 10.0 %", "cross-entropy", "class=\"roofline\"", "FLOP a byte"})
+    EXPECT_THAT(page, HasSubstr(part));
+  // linear: 1 s for 80 GFLOP at 100 G a second; cross-entropy: 0.2 s for 1.6 GB at 10.
+  EXPECT_THAT(page, HasSubstr("<td class=\"n\">80 %</td><td class=\"n\"><b>200.0 ms</b>"));
+  EXPECT_THAT(page, HasSubstr("<td class=\"n\">80 %</td><td class=\"n\"><b>40.0 ms</b>"));
+}
+
+TEST(Page, WithoutCeilingsOrTimesHasNoRooflineAndNoNaN) {
+  RunRecord run = synthetic_run(30);
+  for (OpProfile& profile : run.ops) {
+    profile.flops_per_second = profile.bytes_per_second = 0;
+    for (OpRecord& op : profile.ops) op.seconds = op.bytes = 0;
+  }
+  const std::string page = report_html(run);
+  EXPECT_THAT(page, Not(HasSubstr("class=\"roofline\"")));
+  EXPECT_THAT(page, Not(HasSubstr("nan")));
 }
 
 TEST(Page, OfAnEmptyRunSaysSo) {

@@ -117,6 +117,7 @@ TEST(ReadRun, EventsValidationsAndTimelineComeBack) {
   for (const ValidationRecord& record : run.validations) events += event_json(record) + "\n";
   put(files, "/run/events.jsonl", events + "{\"event\":\"st");
   put(files, "/run/timeline.json", to_json(run.timeline));
+  put(files, "/run/ops.json", to_json(run.ops));
   const RunRecord back = read_run(files, "/run");
   ASSERT_EQ(back.validations.size(), run.validations.size());
   EXPECT_EQ(back.validations[3].bits_per_byte, run.validations[3].bits_per_byte);
@@ -124,6 +125,22 @@ TEST(ReadRun, EventsValidationsAndTimelineComeBack) {
   EXPECT_THAT(back.events, ElementsAre(HasSubstr(" checkpoint step 40: 23 MB <b>"),
                                        HasSubstr("1 torn lines of events.jsonl")));
   EXPECT_EQ(to_json(back.timeline), to_json(run.timeline));
+  EXPECT_EQ(to_json(back.ops), to_json(run.ops));
+}
+
+TEST(ReadRun, OperationsThatAreNotAreRefusedOrLeftOut) {
+  for (const char* text : {"[", "3", "{\"kente_ops\": 2}"})
+    EXPECT_THROW(parse_op_profiles(text, "f"), FormatError) << text;
+  EXPECT_TRUE(parse_op_profiles("", "f").empty());
+  const std::vector<OpProfile> odd = parse_op_profiles(
+      R"({"kente_ops": 1, "ranks": [7, {"rank": -5, "seconds": -1,
+          "ops": [0, {"op": 3, "seconds": "x", "flops": -2}]}]})",
+      "f");
+  ASSERT_EQ(odd.size(), 1u);
+  EXPECT_EQ(odd[0].rank, 0);
+  EXPECT_EQ(odd[0].seconds, 0);
+  ASSERT_EQ(odd[0].ops.size(), 1u);
+  EXPECT_EQ(odd[0].ops[0].flops, 0);
 }
 
 TEST(ReadRun, DirectoryThatIsNoRunIsAUsageError) {

@@ -122,6 +122,16 @@ RunRecord synthetic_run(int64_t steps) {
   run.events = {"12:03:55 start: 4 ranks, 2 replicas", "12:04:40 checkpoint step 40: 23 MB"};
   for (int rank = 0; rank < 3; ++rank) add_lane(run.timeline, rank, 6, 0.05 * rank);
   add_lane(run.timeline, 3, 5, 0);
+  for (int rank = 0; rank < 2; ++rank)
+    run.ops.push_back({.rank = rank,
+                       .seconds = 1.0,
+                       .communication = 0.05,
+                       .waiting = 0.15,
+                       .flops_per_second = 100e9,
+                       .bytes_per_second = 10e9,
+                       .ops = {{"linear", 48, 0.5, 40e9, 0.3e9},
+                               {"attention", 12, 0.1, 2e9, 0.1e9},
+                               {"cross-entropy", 4, 0.1, 0, 0.8e9}}});
   run.recipe_text = "name: \"quickstart\"\nmodel { family: GPT2 hidden_size: 128 }\n";
   run.plan_text = "replicas { stages { ranks: 0 layers { first: 0 last: 1 } } share: 3 }\n";
   run.environment_json = to_json(synthetic_environment());

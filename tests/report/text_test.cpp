@@ -18,6 +18,15 @@ TEST(TextReport, ShowsNumbersChartSourcesAndPlan) {
     EXPECT_THAT(text, HasSubstr(part));
 }
 
+TEST(TextReport, SaysWhereAStepsTimeGoes) {
+  const RunRecord run = synthetic_run(20);
+  const std::string text = report_text(run);
+  EXPECT_THAT(text, HasSubstr("one step, all ranks: products 60.0 %, bytes moved 10.0 %, "
+                              "communication 5.0 %, waiting 15.0 %, between operations 10.0 %"));
+  EXPECT_THAT(text, HasSubstr("cross-entropy"));
+  EXPECT_THAT(report_json(run), HasSubstr("\"bytes_moved\": 0.1"));
+}
+
 TEST(TextReport, RunsTextCannotSteerTheTerminal) {
   Environment environment = synthetic_environment();
   environment.name = "\x1b[2Jx\xc2\x9by";
