@@ -31,7 +31,7 @@ struct PassTimes {
   int64_t backward_weight = 0;
   int64_t message = 0;
 
-  bool operator==(const PassTimes&) const = default;
+  auto operator<=>(const PassTimes&) const = default;
 };
 
 /// Weights up to here add up without overflow, whatever the ranks.

@@ -172,6 +172,17 @@ std::optional<Trial> LayoutScorer::best(const Layout& layout, ScheduleKind sched
   return fill(layout, schedule, to_beat);
 }
 
+std::optional<Trial> LayoutScorer::rescheduled(Trial trial, ScheduleKind schedule) {
+  trial.schedule = schedule;
+  for (TrialMember& member : trial.members) {
+    member.option =
+        catalogue_.rescheduled(*member.option, member.pipelines.front(), member.share, schedule);
+    if (!member.option) return std::nullopt;
+  }
+  score(trial);
+  return trial;
+}
+
 void LayoutScorer::score(Trial& trial) const {
   std::vector<PipelineClass> classes;
   for (const TrialMember& member : trial.members)

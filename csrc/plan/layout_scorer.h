@@ -45,6 +45,8 @@ class LayoutScorer {
   /// The best plan of this layout; empty when none fits or none is better than to_beat. Few
   /// pipelines and grains: every share and every way; else grain by grain to who is done first.
   std::optional<Trial> best(const Layout& layout, ScheduleKind schedule, double to_beat);
+  /// The same pipelines, cut and shares under another schedule; empty when that does not fit.
+  std::optional<Trial> rescheduled(Trial trial, ScheduleKind schedule);
 
  private:
   class Exhaustive;

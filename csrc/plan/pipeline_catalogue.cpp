@@ -215,6 +215,24 @@ const PipelineOption* PipelineCatalogue::aligned(const std::vector<int>& ranks, 
   return found.empty() ? nullptr : &found.front();
 }
 
+const PipelineOption* PipelineCatalogue::rescheduled(const PipelineOption& option,
+                                                     const std::vector<int>& ranks, int64_t share,
+                                                     ScheduleKind schedule) {
+  Key key = key_of(ranks, schedule);
+  key.push_back(share);
+  key.push_back(option.grains_per_micro_batch);
+  key.insert(key.end(), option.blocks.begin(), option.blocks.end());
+  const auto [entry, fresh] = rescheduled_.try_emplace(std::move(key));
+  if (fresh)
+    add(entry->second,
+        {.ranks = ranks,
+         .blocks = option.blocks,
+         .share = share,
+         .grains_per_micro_batch = option.grains_per_micro_batch},
+        schedule);
+  return entry->second.empty() ? nullptr : &entry->second.front();
+}
+
 double PipelineCatalogue::seconds(const std::vector<int>& ranks, int64_t share,
                                   ScheduleKind schedule) {
   double least = std::numeric_limits<double>::infinity();

@@ -34,6 +34,9 @@ class PipelineCatalogue {
   /// The best way cut where another pipeline is (see split_blocks); null when none fits.
   const PipelineOption* aligned(const std::vector<int>& ranks, int64_t share, ScheduleKind schedule,
                                 const std::vector<int>& borders);
+  /// The same cut and micro-batches under another schedule; null when that does not fit.
+  const PipelineOption* rescheduled(const PipelineOption& option, const std::vector<int>& ranks,
+                                    int64_t share, ScheduleKind schedule);
   Effort effort() const { return effort_; }
   /// Seconds of the fastest way, infinite when none fits.
   double seconds(const std::vector<int>& ranks, int64_t share, ScheduleKind schedule);
@@ -76,6 +79,7 @@ class PipelineCatalogue {
   int blocks_ = 0;
   std::map<Key, std::vector<PipelineOption>> options_;
   std::map<Key, std::vector<PipelineOption>> aligned_;
+  std::map<Key, std::vector<PipelineOption>> rescheduled_;
   std::map<Key, std::vector<Pace>> paces_;
 };
 

@@ -58,6 +58,25 @@ std::vector<Candidate> candidates(const CostModel& model, const std::vector<Tria
 /// More ranks than this are searched quickly, and only the finalists looked at thoroughly.
 constexpr int kMostThorough = 64;
 
+/// Of many ranks: what was found quickly, thoroughly. A zero-bubble schedule takes longest to lay
+/// out: it is tried with the pipelines that are best without it.
+void look_again(const CostModel& model, const PlanOptions& options, const RankKinds& kinds,
+                const Finalists& first, PipelineCatalogue& thorough, Finalists& finalists) {
+  std::vector<ScheduleKind> schedules = options.schedules;
+  const bool zero_bubble = std::erase(schedules, ScheduleKind::kZeroBubble) > 0;
+  if (schedules.empty()) schedules = options.schedules;
+  LayoutScorer scorer(model, kinds, thorough, options.objective);
+  for (const Trial& trial : first.ranked())
+    for (const ScheduleKind schedule : schedules)
+      if (std::optional<Trial> again =
+              scorer.best(trial.layout, schedule, std::numeric_limits<double>::infinity()))
+        finalists.offer(std::move(*again));
+  if (!zero_bubble || schedules == options.schedules) return;
+  for (const Trial& trial : finalists.ranked())
+    if (std::optional<Trial> again = scorer.rescheduled(trial, ScheduleKind::kZeroBubble))
+      finalists.offer(std::move(*again));
+}
+
 std::vector<Candidate> search(const CostModel& model, const PlanOptions& options, int64_t& runs) {
   const RankKinds kinds(model.ranks());
   const bool quick = model.ranks().num_ranks() > kMostThorough;
@@ -70,12 +89,7 @@ std::vector<Candidate> search(const CostModel& model, const PlanOptions& options
     Finalists first(options.runners_up + 1);
     search_layouts(model, options, kinds, catalogue, first);
     runs += catalogue.runner().runs();
-    LayoutScorer scorer(model, kinds, thorough, options.objective);
-    for (const Trial& trial : first.ranked())
-      for (const ScheduleKind schedule : options.schedules)
-        if (std::optional<Trial> again =
-                scorer.best(trial.layout, schedule, std::numeric_limits<double>::infinity()))
-          finalists.offer(std::move(*again));
+    look_again(model, options, kinds, first, thorough, finalists);
   }
   runs += thorough.runner().runs();
   return candidates(model, finalists.ranked(), options.objective);

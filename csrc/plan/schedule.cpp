@@ -1,6 +1,9 @@
 #include "csrc/plan/schedule.h"
 
 #include <algorithm>
+#include <map>
+#include <tuple>
+#include <utility>
 
 #include "csrc/base/errors.h"
 #include "csrc/plan/slots.h"
@@ -80,13 +83,30 @@ class Writer {
   std::vector<ActionList> pending_;  // per rank: at most one BackwardWeight
 };
 
+/// Of alike replicas one is laid out.
+class ZeroBubbleLayouts {
+ public:
+  const std::vector<std::vector<StagePass>>& of(const MeshReplica& replica) {
+    std::vector<PassTimes> times;
+    for (const MeshChunk& chunk : replica.chunks) times.push_back(chunk.times);
+    const int count = static_cast<int>(replica.micro_batches.size());
+    const auto [entry, fresh] =
+        known_.try_emplace(std::tuple(std::move(times), count, replica.under_way));
+    const auto& [stages, micro_batches, under_way] = entry->first;
+    if (fresh) entry->second = zero_bubble_passes(stages, micro_batches, under_way);
+    return entry->second;
+  }
+
+ private:
+  std::map<std::tuple<std::vector<PassTimes>, int, int64_t>, std::vector<std::vector<StagePass>>>
+      known_;
+};
+
 /// A zero-bubble replica's actions: a rank sends what it has at once and receives what it needs at
 /// the last moment.
-void write_zero_bubble(const MeshReplica& replica, std::vector<ActionList>& lists) {
-  std::vector<PassTimes> times;
-  for (const MeshChunk& chunk : replica.chunks) times.push_back(chunk.times);
-  const auto passes =
-      zero_bubble_passes(times, static_cast<int>(replica.micro_batches.size()), replica.under_way);
+void write_zero_bubble(const MeshReplica& replica, ZeroBubbleLayouts& layouts,
+                       std::vector<ActionList>& lists) {
+  const auto& passes = layouts.of(replica);
   const int last = static_cast<int>(replica.chunks.size()) - 1;
   for (int chunk = 0; chunk <= last; ++chunk) {
     const auto rank_of = [&](int other) { return replica.chunks[static_cast<size_t>(other)].rank; };
@@ -184,6 +204,7 @@ std::string to_string(const Action& action) {
 std::vector<ActionList> make_schedule(const Mesh& mesh, ScheduleKind kind) {
   std::vector<ActionList> lists(static_cast<size_t>(mesh.num_ranks));
   Writer writer(lists);
+  ZeroBubbleLayouts layouts;
   for (size_t r = 0; r < mesh.replicas.size(); ++r) {
     const MeshReplica& replica = mesh.replicas[r];
     if (kind != ScheduleKind::kGPipe && !has_one_chunk_a_rank(replica))
@@ -191,7 +212,7 @@ std::vector<ActionList> make_schedule(const Mesh& mesh, ScheduleKind kind) {
           "plan: replica " + std::to_string(r) +
           " gives a rank several layer ranges: use schedule GPIPE, or one range a rank");
     if (kind == ScheduleKind::kZeroBubble) {
-      write_zero_bubble(replica, lists);
+      write_zero_bubble(replica, layouts, lists);
     } else {
       writer.write(replica, slots_of(replica, kind));
     }
