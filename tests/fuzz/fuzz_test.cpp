@@ -1,7 +1,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <random>
+#include <sstream>
 
 #include "tests/fuzz/fuzz_targets.h"
 
@@ -100,6 +103,35 @@ TEST_P(Fuzz, TakesItsSeedsAndNoChangeOfThemGetsOutOfTheParser) {
     }
   }
   EXPECT_GT(refused, 0) << "a parser that takes everything checks nothing";
+}
+
+/// Inputs that libFuzzer found new ways through a parser with, and what once broke it: see
+/// tests/fuzz/corpus.
+std::vector<std::filesystem::path> corpus_of(const FuzzTarget& target) {
+  std::vector<std::filesystem::path> files;
+  for (const auto& entry : std::filesystem::directory_iterator(
+           std::string(KENTE_SOURCE_DIR "/tests/fuzz/corpus/") + target.name))
+    files.push_back(entry.path());
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+TEST_P(Fuzz, NothingThatTheFuzzerFoundGetsOutOfTheParser) {
+  const FuzzTarget& target = GetParam();
+  const std::vector<std::filesystem::path> files = corpus_of(target);
+  ASSERT_GE(files.size(), 5u);
+  int refused = 0;
+  for (const std::filesystem::path& file : files) {
+    std::ostringstream bytes;
+    bytes << std::ifstream(file, std::ios::binary).rdbuf();
+    ASSERT_FALSE(bytes.str().empty()) << file;
+    try {
+      refused += !target.takes(bytes.str());
+    } catch (const std::exception& escaped) {
+      FAIL() << escaped.what() << " for " << file;
+    }
+  }
+  EXPECT_GT(refused, 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Parsers, Fuzz, testing::ValuesIn(fuzz_targets()),
