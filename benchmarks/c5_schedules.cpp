@@ -2,7 +2,7 @@
 //
 //   mpirun -n 8 --oversubscribe build/cpu/bin/c5_schedules > benchmarks/results/c5_schedules.md
 //
-// Pipelines of 4 and of 8 ranks, each of which holds one block and waits 6 ms for each of its three
+// Pipelines of 4 and of 8 ranks, each of which holds one block and waits 12 ms for each of its three
 // passes of a micro-batch, or up to twice as long where stages are uneven; the model itself is
 // tiny.
 #include <fmt/format.h>
@@ -25,7 +25,7 @@ namespace {
 
 constexpr int kWarmUp = 1;
 constexpr int kSteps = 3;
-constexpr double kPass = 6e-3;
+constexpr double kPass = 12e-3;
 /// Of embedding and head, which a first and a last stage have besides.
 constexpr double kNext = 1e-6;
 
