@@ -2,9 +2,9 @@
 //
 //   mpirun -n 8 --oversubscribe build/cpu/bin/c5_schedules > benchmarks/results/c5_schedules.md
 //
-// Pipelines of 4 and of 8 ranks, each of which holds one block and waits 12 ms for each of its three
-// passes of a micro-batch, or up to twice as long where stages are uneven; the model itself is
-// tiny.
+// Pipelines of 4 and of 8 ranks, each of which holds one block and waits 12 ms for each of its
+// three passes of a micro-batch, or up to twice as long where stages are uneven; the model itself
+// is tiny.
 #include <fmt/format.h>
 
 #include <algorithm>
