@@ -10,23 +10,22 @@
 #include <fmt/format.h>
 
 #include <cstdio>
-#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
 #include <vector>
 
+#include "benchmarks/measured_cluster.h"
 #include "benchmarks/trainee.h"
 #include "comm/mpi.h"
 #include "csrc/base/errors.h"
-#include "csrc/base/log_file.h"
 #include "csrc/config/parse.h"
-#include "csrc/measure/bench.h"
 #include "csrc/plan/planner.h"
 #include "csrc/train/environment.h"
 #include "csrc/train/gather.h"
 #include "csrc/train/prepare_process.h"
+#include "launch/program.h"
 
 namespace kente {
 namespace {
@@ -70,13 +69,7 @@ Recipe recipe_of(const std::string& shape, const std::string& dtype) {
 }
 
 Plan plan_of(const Recipe& recipe, Communicator& world) {
-  const auto files = posix_file_system();
-  const auto log = null_log();
-  BenchOptions bench;
-  bench.recipe = recipe;
-  bench.out_directory = std::filesystem::temp_directory_path();
-  bench.build_id = "c1";
-  const ClusterProfile cluster = measure_cluster(bench, world, *files, *log).cluster;
+  const ClusterProfile cluster = measured_cluster(recipe, world);
   const Plan mine = make_plan(CostModel(recipe, cluster), {}).finalists.at(0).plan;
   const std::string text =
       all_gather_text(world, to_text(mine), Deadline::after_seconds(60)).front();
@@ -89,11 +82,13 @@ void answer(Communicator& world, const nlohmann::json& line) {
   std::fflush(stdout);
 }
 
-int run(const std::string& shape, const std::string& dtype, const std::string& orders_path) {
+int run(int argc, char** argv) {
+  if (argc != 4) throw UsageError("usage: c1_step SHAPE DTYPE ORDERS; see benchmarks/c1_step.py");
+  const std::string orders_path = argv[3];
   prepare_process();
   MpiSession session(nullptr, nullptr);
   const auto world = session.world();
-  const Recipe recipe = recipe_of(shape, dtype);
+  const Recipe recipe = recipe_of(argv[1], argv[2]);
   const Plan plan = plan_of(recipe, *world);
   Trainee trainee(recipe, plan, *world);
   answer(*world, {{"plan", to_text(plan)},
@@ -122,15 +117,4 @@ int run(const std::string& shape, const std::string& dtype, const std::string& o
 }  // namespace
 }  // namespace kente
 
-int main(int argc, char** argv) {
-  if (argc != 4) {
-    std::fputs("usage: c1_step SHAPE DTYPE ORDERS; see benchmarks/c1_step.py\n", stderr);
-    return 2;
-  }
-  try {
-    return kente::run(argv[1], argv[2], argv[3]);
-  } catch (const std::exception& failure) {
-    std::fprintf(stderr, "c1_step: %s\n", failure.what());
-    return static_cast<int>(kente::exit_status(failure));
-  }
-}
+int main(int argc, char** argv) { return kente::program_main("c1_step", kente::run, argc, argv); }

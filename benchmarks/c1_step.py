@@ -13,11 +13,12 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
+
+from result_text import processor, spread
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 PROGRAM = PROJECT / "build" / "cpu" / "bin" / "c1_step"
@@ -86,10 +87,6 @@ def start_torch(shape: str, dtype: str, mode: str) -> Side:
     return side
 
 
-def spread(values: list[float], digits: int = 2) -> str:
-    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} .. {max(values):.{digits}f})"
-
-
 def measure(shape: str, dtype: str) -> tuple[list[str], dict]:
     with tempfile.TemporaryDirectory() as folder:
         kente = start_kente(shape, dtype, folder)
@@ -110,18 +107,11 @@ def measure(shape: str, dtype: str) -> tuple[list[str], dict]:
     flops = kente.hello["tokens"] * kente.hello["flops_per_token"]
     of_ceiling = [100 * flops / seconds / ceiling for seconds, ceiling in zip(ours, ceilings)]
     ratio = {mode: [b / a for a, b in zip(ours, seconds)] for mode, seconds in theirs.items()}
-    row = [shape, dtype, f"{kente.hello['tokens'] / statistics.median(ours):,.0f}", spread(ratio["compile"]),
-           spread(ratio["eager"]), spread(of_ceiling, 0)]
+    row = [shape, dtype, f"{kente.hello['tokens'] / statistics.median(ours):,.0f}", spread(ratio["compile"], 2),
+           spread(ratio["eager"], 2), spread(of_ceiling, 0)]
     print("| " + " | ".join(row) + " |", file=sys.stderr)
     print(kente.hello["plan"], file=sys.stderr)
     return row, torch["compile"].hello
-
-
-def processor() -> str:
-    for line in pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.split(": ", 1)[1]
-    return platform.processor()
 
 
 def main() -> None:

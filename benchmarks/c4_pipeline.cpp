@@ -21,6 +21,7 @@
 #include "csrc/plan/simulate.h"
 #include "csrc/train/gather.h"
 #include "csrc/train/prepare_process.h"
+#include "launch/program.h"
 
 namespace kente {
 namespace {
@@ -111,7 +112,7 @@ void measure(Communicator& world, int64_t micro_batches, ScheduleKind kind) {
   std::fflush(stdout);
 }
 
-int run() {
+int run(int, char**) {
   prepare_process();
   MpiSession session(nullptr, nullptr);
   const auto world = session.world();
@@ -137,11 +138,6 @@ int run() {
 }  // namespace
 }  // namespace kente
 
-int main() {
-  try {
-    return kente::run();
-  } catch (const std::exception& failure) {
-    std::fprintf(stderr, "c4_pipeline: %s\n", failure.what());
-    return 1;
-  }
+int main(int argc, char** argv) {
+  return kente::program_main("c4_pipeline", kente::run, argc, argv);
 }

@@ -19,29 +19,15 @@
 #include "csrc/plan/schedule.h"
 #include "csrc/plan/simulate.h"
 #include "csrc/train/prepare_process.h"
+#include "launch/program.h"
 
 namespace kente {
 namespace {
 
-constexpr int kWarmUp = 1;
 constexpr int kSteps = 3;
 constexpr double kPass = 12e-3;
 /// Of embedding and head, which a first and a last stage have besides.
 constexpr double kNext = 1e-6;
-
-Recipe pipeline_recipe(int blocks, int64_t micro_batches) {
-  Recipe recipe = shape_6_9m(1);
-  recipe.name = "c5";
-  recipe.model.vocab_size = 64;
-  recipe.model.hidden_size = 32;
-  recipe.model.intermediate_size = 64;
-  recipe.model.num_hidden_layers = blocks;
-  recipe.model.num_attention_heads = recipe.model.num_key_value_heads = 2;
-  recipe.model.max_position_embeddings = 8;
-  recipe.sequence_length = 8;
-  recipe.global_batch_tokens = micro_batches * recipe.sequence_length;
-  return recipe;
-}
 
 /// How fast each stage is.
 std::vector<double> speeds_of(int stages, bool even) {
@@ -104,18 +90,6 @@ double simulated_seconds(const Recipe& recipe, const Plan& plan,
   return simulate(mesh, make_schedule(mesh, plan.schedule), costs, SendMode::kBuffered).seconds;
 }
 
-double measured_seconds(const Recipe& recipe, const Plan& plan, const Imitation& imitation,
-                        Communicator& pipeline) {
-  Trainee trainee(recipe, plan, pipeline, &imitation);
-  std::vector<double> seconds;
-  for (int step = -kWarmUp; step < kSteps; ++step) {
-    pipeline.barrier(Deadline::after_seconds(120));
-    const double took = max_over_ranks(pipeline, trainee.run());
-    if (step >= 0) seconds.push_back(took);
-  }
-  return median_of(std::move(seconds));
-}
-
 /// Even stages: (m + p - 1) micro-batches' time under GPipe; 1F1B's bubble without the backward for
 /// weights, which comes after the gradient was sent; ZB-H1's and ZB-H2's.   Qi et al. 2023,
 /// table 2.
@@ -127,7 +101,7 @@ double formula_seconds(int p, int64_t m, const Case& tried) {
 void measure(Communicator& pipeline, int64_t m, bool even, std::vector<double>& errors) {
   const int p = pipeline.size();
   const std::vector<double> speeds = speeds_of(p, even);
-  const Recipe recipe = pipeline_recipe(p, m);
+  const Recipe recipe = tiny_shape(p, m);
   const Imitation imitation = imitated(speeds);
   const double slowest = *std::min_element(speeds.begin(), speeds.end());
   const double work = 3 * static_cast<double>(m) * kPass / slowest;
@@ -137,7 +111,7 @@ void measure(Communicator& pipeline, int64_t m, bool even, std::vector<double>& 
         Case{"zero-bubble, 2p - 1", ScheduleKind::kZeroBubble, 2 * p - 1}}) {
     const Plan plan = pipeline_plan(speeds, m, tried);
     const double simulated = simulated_seconds(recipe, plan, speeds);
-    const double measured = measured_seconds(recipe, plan, imitation, pipeline);
+    const double measured = median_step(recipe, plan, imitation, pipeline, kSteps);
     errors.push_back(std::abs(measured / simulated - 1));
     if (pipeline.rank() != 0) continue;
     fmt::print("| {} | {} | {} | {} | {:.3f} | {:.3f} | {:+.1f} % | {} | {:.1f} % |\n", p,
@@ -149,11 +123,11 @@ void measure(Communicator& pipeline, int64_t m, bool even, std::vector<double>& 
   }
 }
 
-int run() {
+int run(int, char**) {
   prepare_process();
   MpiSession session(nullptr, nullptr);
   const auto world = session.world();
-  if (world->size() != 8) throw UsageError("c5_schedules: start it with mpirun -n 8");
+  if (world->size() != 8) throw UsageError("start it with mpirun -n 8");
   if (world->rank() == 0)
     fmt::print(
         "# C5: schedules on waiting stages\n\n"
@@ -181,11 +155,6 @@ int run() {
 }  // namespace
 }  // namespace kente
 
-int main() {
-  try {
-    return kente::run();
-  } catch (const std::exception& failure) {
-    std::fprintf(stderr, "c5_schedules: %s\n", failure.what());
-    return static_cast<int>(kente::exit_status(failure));
-  }
+int main(int argc, char** argv) {
+  return kente::program_main("c5_schedules", kente::run, argc, argv);
 }

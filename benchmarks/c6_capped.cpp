@@ -15,13 +15,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <optional>
 #include <utility>
 #include <vector>
 
+#include "benchmarks/measured_cluster.h"
 #include "benchmarks/trainee.h"
 #include "comm/local.h"
 #include "comm/mpi.h"
@@ -29,12 +29,12 @@
 #include "csrc/base/errors.h"
 #include "csrc/base/log_file.h"
 #include "csrc/config/parse.h"
-#include "csrc/measure/bench.h"
 #include "csrc/plan/planner.h"
 #include "csrc/train/gather.h"
 #include "csrc/train/plan_watch.h"
 #include "csrc/train/prepare_process.h"
 #include "csrc/train/rebalance.h"
+#include "launch/program.h"
 
 namespace kente {
 namespace {
@@ -160,18 +160,13 @@ double predicted_rate(const Recipe& recipe, const Planned& planned) {
   return static_cast<double>(recipe.global_batch_tokens) / cost.step_seconds;
 }
 
-int run() {
+int run(int, char**) {
   prepare_process();
   MpiSession session(nullptr, nullptr);
   const auto world = session.world();
-  const auto files = posix_file_system();
   const auto log = null_log();
   const Recipe recipe = recipe_of_c6();
-  BenchOptions bench;
-  bench.recipe = recipe;
-  bench.out_directory = std::filesystem::temp_directory_path();
-  bench.build_id = "c6";
-  const ClusterProfile cluster = measure_cluster(bench, *world, *files, *log).cluster;
+  const ClusterProfile cluster = measured_cluster(recipe, *world);
   const Planned best = plan_of_kente(recipe, cluster, *world, *log);
   const Candidate mine = alone_plan(recipe, cluster, world->rank());
   const std::vector<double> speeds = of_all_ranks(*world, predicted_rate(recipe, mine));
@@ -210,11 +205,4 @@ int run() {
 }  // namespace
 }  // namespace kente
 
-int main() {
-  try {
-    return kente::run();
-  } catch (const std::exception& failure) {
-    std::fprintf(stderr, "c6_capped: %s\n", failure.what());
-    return static_cast<int>(kente::exit_status(failure));
-  }
-}
+int main(int argc, char** argv) { return kente::program_main("c6_capped", kente::run, argc, argv); }

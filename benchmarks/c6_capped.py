@@ -16,11 +16,12 @@ import functools
 import json
 import os
 import pathlib
-import platform
 import socket
 import statistics
 import subprocess
 import sys
+
+from result_text import processor, spread
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 BIN = PROJECT / "build" / "cpu" / "bin"
@@ -89,17 +90,6 @@ def rate(run: dict) -> float:
     return statistics.median(one["together"] for one in run["rounds"])
 
 
-def spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.1f} ({min(values):.1f} .. {max(values):.1f})"
-
-
-def processor() -> str:
-    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(": ", 1)[1]
-    return platform.processor()
-
-
 def main() -> None:
     rows = []
     caps = [int(word) for word in sys.argv[1:]] or CAPS
@@ -112,10 +102,10 @@ def main() -> None:
         shares = ", ".join(str(replica["share"]) if replica["stages"] == 1
                            else f"{replica['share']} ({replica['stages']} stages)"
                            for replica in ours[-1]["plan"])
-        rows.append([f"{cap} %", shares, spread(eta(ours, "together")), spread(machine(ours)),
-                     spread([100 * abs(run["predicted"] / rate(run) - 1) for run in ours]),
-                     spread(eta(ours, "equal_shares")), spread(eta(theirs, "together")),
-                     spread([rate(a) / rate(b) for a, b in zip(ours, theirs)])])
+        rows.append([f"{cap} %", shares, spread(eta(ours, "together"), 1), spread(machine(ours), 1),
+                     spread([100 * abs(run["predicted"] / rate(run) - 1) for run in ours], 1),
+                     spread(eta(ours, "equal_shares"), 1), spread(eta(theirs, "together"), 1),
+                     spread([rate(a) / rate(b) for a, b in zip(ours, theirs)], 1)])
         print("| " + " | ".join(rows[-1]) + " |", file=sys.stderr)  # what an end before the end leaves
     versions = theirs[-1]
     print("# C6: two computing ranks, one capped\n")

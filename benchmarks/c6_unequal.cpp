@@ -14,42 +14,29 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <filesystem>
 #include <numeric>
 #include <vector>
 
+#include "benchmarks/measured_cluster.h"
 #include "benchmarks/trainee.h"
 #include "comm/mpi.h"
 #include "csrc/base/clock.h"
 #include "csrc/base/errors.h"
-#include "csrc/base/log_file.h"
-#include "csrc/measure/bench.h"
 #include "csrc/plan/describe.h"
 #include "csrc/plan/planner.h"
 #include "csrc/train/gather.h"
 #include "csrc/train/prepare_process.h"
+#include "launch/program.h"
 
 namespace kente {
 namespace {
 
 constexpr int64_t kGrainsPerMicroBatch = 4;
-constexpr int kWarmUp = 1;
 constexpr int kSteps = 5;
 constexpr int64_t kBlocks = 24;
 
-Recipe tiny_recipe(int64_t micro_batches) {
-  Recipe recipe = shape_6_9m(1);
-  recipe.name = "c6";
-  recipe.model.vocab_size = 64;
-  recipe.model.hidden_size = 32;
-  recipe.model.intermediate_size = 64;
-  recipe.model.num_hidden_layers = kBlocks;
-  recipe.model.num_attention_heads = 2;
-  recipe.model.num_key_value_heads = 2;
-  recipe.model.max_position_embeddings = 8;
-  recipe.sequence_length = 8;
-  recipe.global_batch_tokens = micro_batches * kGrainsPerMicroBatch * recipe.sequence_length;
-  return recipe;
+Recipe recipe_of(int64_t micro_batches) {
+  return tiny_shape(kBlocks, micro_batches * kGrainsPerMicroBatch);
 }
 
 Imitation imitated(const std::vector<double>& speeds) {
@@ -68,31 +55,6 @@ Imitation imitated(const std::vector<double>& speeds) {
     imitation.ranks.push_back(rank);
   }
   return imitation;
-}
-
-/// Seconds of a step, the median of a few; the slowest rank's clock.
-double measured_step(Communicator& world, const Recipe& recipe, const Plan& plan,
-                     const Imitation& imitation) {
-  Trainee trainee(recipe, plan, world, &imitation);
-  std::vector<double> seconds;
-  for (int i = -kWarmUp; i < kSteps; ++i) {
-    world.barrier(Deadline::after_seconds(120));
-    const double took = max_over_ranks(world, trainee.run());
-    if (i >= 0) seconds.push_back(took);
-  }
-  return median_of(std::move(seconds));
-}
-
-/// What kente bench finds of the imitated ranks: all that the planner knows of them.
-ClusterProfile measured_cluster(Communicator& world, FileSystem& files, const Recipe& recipe,
-                                const Imitation& imitation) {
-  BenchOptions bench;
-  bench.recipe = recipe;
-  bench.imitation = imitation;
-  bench.out_directory = std::filesystem::temp_directory_path();
-  bench.build_id = "c6";
-  const auto log = null_log();
-  return measure_cluster(bench, world, files, *log).cluster;
 }
 
 /// One pipeline over all ranks; blocks in proportion to weights, at least one each.
@@ -129,22 +91,24 @@ Plan equal_shares(const Recipe& recipe, int ranks) {
   return plan;
 }
 
-void measure(Communicator& world, FileSystem& files, const std::vector<double>& speeds,
-             int64_t micro_batches, std::vector<double>& errors) {
-  const Recipe recipe = tiny_recipe(micro_batches);
+void measure(Communicator& world, const std::vector<double>& speeds, int64_t micro_batches,
+             std::vector<double>& errors) {
+  const Recipe recipe = recipe_of(micro_batches);
   const Imitation imitation = imitated(speeds);
-  const ClusterProfile cluster = measured_cluster(world, files, recipe, imitation);
+  const ClusterProfile cluster = measured_cluster(recipe, world, &imitation);
   const CostModel model(recipe, cluster);
   const int64_t begin = now_ns();
   const PlanResult planned = make_plan(model, {});
   const double planning = seconds_since(begin);
   if (planned.finalists.empty()) throw InternalError(planned.nothing_fits);
   const Candidate& best = planned.finalists.front();
-  const double kente = measured_step(world, recipe, best.plan, imitation);
+  const double kente = median_step(recipe, best.plan, imitation, world, kSteps);
   const double equal_layers =
-      measured_step(world, recipe, pipeline_plan(recipe, {1, 1, 1, 1}), imitation);
-  const double by_speed = measured_step(world, recipe, pipeline_plan(recipe, speeds), imitation);
-  const double shares = measured_step(world, recipe, equal_shares(recipe, world.size()), imitation);
+      median_step(recipe, pipeline_plan(recipe, {1, 1, 1, 1}), imitation, world, kSteps);
+  const double by_speed =
+      median_step(recipe, pipeline_plan(recipe, speeds), imitation, world, kSteps);
+  const double shares =
+      median_step(recipe, equal_shares(recipe, world.size()), imitation, world, kSteps);
   double alone = 0;
   for (int rank = 0; rank < world.size(); ++rank) alone += model.alone_grains_per_second(rank);
   const double ideal = static_cast<double>(recipe.grains_per_step()) / alone;
@@ -169,7 +133,7 @@ void measure(Communicator& world, FileSystem& files, const std::vector<double>& 
 }
 
 /// The top plans of a few cases run for real: is the planner's first the fastest?
-void regret(Communicator& world, FileSystem& files) {
+void regret(Communicator& world) {
   if (world.rank() == 0)
     fmt::print(
         "\n## The top five plans, run for real\n\nTen cases, micro-batches and speeds as given; "
@@ -181,15 +145,15 @@ void regret(Communicator& world, FileSystem& files) {
       {{1, 1, 4, 4}, 4}, {{2, 2, 3, 3}, 4}, {{1, 3, 5, 7}, 4}, {{4, 4, 4, 5}, 4},
       {{1, 1, 1, 1}, 4}, {{8, 8, 1, 2}, 4}};
   for (const auto& [speeds, m] : cases) {
-    const Recipe recipe = tiny_recipe(m);
+    const Recipe recipe = recipe_of(m);
     const Imitation imitation = imitated(speeds);
-    const ClusterProfile cluster = measured_cluster(world, files, recipe, imitation);
+    const ClusterProfile cluster = measured_cluster(recipe, world, &imitation);
     PlanOptions options;
     options.runners_up = 4;
     const PlanResult planned = make_plan(CostModel(recipe, cluster), options);
     std::vector<double> seconds;
     for (const Candidate& candidate : planned.finalists)
-      seconds.push_back(measured_step(world, recipe, candidate.plan, imitation));
+      seconds.push_back(median_step(recipe, candidate.plan, imitation, world, kSteps));
     const double over = seconds.front() / *std::min_element(seconds.begin(), seconds.end()) - 1;
     regrets.push_back(over);
     if (world.rank() != 0) continue;
@@ -206,12 +170,11 @@ void regret(Communicator& world, FileSystem& files) {
                100 * *std::max_element(regrets.begin(), regrets.end()), 100 * median_of(regrets));
 }
 
-int run() {
+int run(int, char**) {
   prepare_process();
   MpiSession session(nullptr, nullptr);
   const auto world = session.world();
-  if (world->size() != 4) throw UsageError("c6_unequal: start it with mpirun -n 4");
-  const auto files = posix_file_system();
+  if (world->size() != 4) throw UsageError("start it with mpirun -n 4");
   if (world->rank() == 0)
     fmt::print(
         "# C6: unequal ranks, planned from the measured profile alone\n\n"
@@ -229,22 +192,17 @@ int run() {
   std::vector<double> errors;
   for (const std::vector<double>& speeds :
        {std::vector<double>{1, 2, 4, 8}, std::vector<double>{1, 1, 1, 8}})
-    for (const int64_t m : {4, 8, 16, 32}) measure(*world, *files, speeds, m, errors);
+    for (const int64_t m : {4, 8, 16, 32}) measure(*world, speeds, m, errors);
   if (world->rank() == 0)
     fmt::print("\nPredicted against measured step: median error {:.1f} %, worst {:.1f} %.\n",
                100 * median_of(errors), 100 * *std::max_element(errors.begin(), errors.end()));
-  regret(*world, *files);
+  regret(*world);
   return 0;
 }
 
 }  // namespace
 }  // namespace kente
 
-int main() {
-  try {
-    return kente::run();
-  } catch (const std::exception& failure) {
-    std::fprintf(stderr, "c6_unequal: %s\n", failure.what());
-    return static_cast<int>(kente::exit_status(failure));
-  }
+int main(int argc, char** argv) {
+  return kente::program_main("c6_unequal", kente::run, argc, argv);
 }

@@ -8,6 +8,7 @@
 #include "csrc/base/errors.h"
 #include "csrc/plan/describe_choice.h"
 #include "csrc/plan/planner.h"
+#include "launch/program.h"
 #include "tests/support/brute_force_plans.h"
 #include "tests/support/random_clusters.h"
 
@@ -79,7 +80,7 @@ void large_case_row(int64_t devices, int64_t blocks, int64_t grains) {
       winner.cost.step_seconds, 100 * winner.cost.bubble, 100 * efficiency_of(model, winner.cost));
 }
 
-int run() {
+int run(int, char**) {
   small_cases();
   fmt::print(
       "## Thousands of devices of 8 kinds\n\n"
@@ -96,11 +97,6 @@ int run() {
 }  // namespace
 }  // namespace kente
 
-int main() {
-  try {
-    return kente::run();
-  } catch (const std::exception& failure) {
-    fmt::print(stderr, "c7_planner: {}\n", failure.what());
-    return static_cast<int>(kente::exit_status(failure));
-  }
+int main(int argc, char** argv) {
+  return kente::program_main("c7_planner", kente::run, argc, argv);
 }

@@ -12,12 +12,13 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import platform
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+
+from result_text import processor, spread
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 ROUNDS = 5
@@ -28,17 +29,6 @@ def run(command: list[str]) -> dict:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, timeout=600)
     return json.loads(done.stdout.strip().splitlines()[-1])
-
-
-def spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.2f} ({min(values):.2f} .. {max(values):.2f})"
-
-
-def processor() -> str:
-    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(": ", 1)[1]
-    return platform.processor()
 
 
 def main() -> None:
@@ -67,9 +57,9 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     for name, runs in results.items():
         stall = [one["stall"] for one in runs]
-        print(f"| {name} | {spread(stall)} | {statistics.median(stall) / copy:.1f} "
-              f"| {spread([one['lost'] for one in runs])} | {spread([one['durable'] for one in runs])} "
-              f"| {spread([one['load'] for one in runs])} |")
+        print(f"| {name} | {spread(stall, 2)} | {statistics.median(stall) / copy:.1f} "
+              f"| {spread([one['lost'] for one in runs], 2)} | {spread([one['durable'] for one in runs], 2)} "
+              f"| {spread([one['load'] for one in runs], 2)} |")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import platform
 import random
 import re
 import signal
@@ -24,6 +23,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+from result_text import processor
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 KENTE = PROJECT / "build" / "cpu" / "bin" / "kente"
@@ -209,13 +210,6 @@ def row(name: str, result: dict) -> str:
     goodput = 100 * (result["unique"] - 1) * result["step"] / result["wall"]
     return (f"| {name} | {result['kills']} | {p50:.2f} | {p99:.2f} | {seconds[-1]:.2f} | {result['hung']} "
             f"| {result['redone']} | {result['step']:.2f} | {result['alone']:.2f} | {goodput:.1f} |")
-
-
-def processor() -> str:
-    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(": ", 1)[1]
-    return platform.processor()
 
 
 def main() -> None:

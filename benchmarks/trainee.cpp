@@ -1,6 +1,7 @@
 #include "benchmarks/trainee.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "csrc/base/clock.h"
 #include "csrc/base/rng.h"
@@ -51,6 +52,19 @@ Recipe shape_6_9m(int64_t grains) {
   return recipe;
 }
 
+Recipe tiny_shape(int64_t blocks, int64_t grains) {
+  Recipe recipe = shape_6_9m(grains);
+  recipe.name = "tiny";
+  recipe.model.vocab_size = 64;
+  recipe.model.hidden_size = 32;
+  recipe.model.intermediate_size = 64;
+  recipe.model.num_hidden_layers = blocks;
+  recipe.model.num_attention_heads = recipe.model.num_key_value_heads = 2;
+  recipe.model.max_position_embeddings = recipe.sequence_length = 8;
+  recipe.global_batch_tokens = grains * recipe.sequence_length;
+  return recipe;
+}
+
 Trainee::Trainee(const Recipe& recipe, const Plan& plan, Communicator& world,
                  const Imitation* imitation)
     : recipe_(recipe),
@@ -92,6 +106,18 @@ double median_of(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<int64_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());
   return *middle;
+}
+
+double median_step(const Recipe& recipe, const Plan& plan, const Imitation& imitation,
+                   Communicator& world, int steps) {
+  Trainee trainee(recipe, plan, world, &imitation);
+  std::vector<double> seconds;
+  for (int step = -1; step < steps; ++step) {
+    world.barrier(Deadline::after_seconds(120));
+    const double took = max_over_ranks(world, trainee.run());
+    if (step >= 0) seconds.push_back(took);
+  }
+  return median_of(std::move(seconds));
 }
 
 }  // namespace kente

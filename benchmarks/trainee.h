@@ -18,6 +18,9 @@ MicroBatch random_batch(const Recipe& recipe, int64_t samples, uint64_t stream);
 /// The 6.9M GPT-2 shape: V 8192, T 256, D 256, L 6, H 8; so many grains of one sample a step.
 Recipe shape_6_9m(int64_t grains);
 
+/// A model so small that waiting is all the time there is, of so many blocks and grains a step.
+Recipe tiny_shape(int64_t blocks, int64_t grains);
+
 /// A model, its optimizer and its step over one communicator, training on random tokens.
 class Trainee {
  public:
@@ -52,5 +55,10 @@ class Trainee {
 double max_over_ranks(Communicator& world, double value);
 
 double median_of(std::vector<double> values);
+
+/// Seconds of a step of ranks that wait, by the slowest one's clock: the median of so many after
+/// one that warms up. A collective.
+double median_step(const Recipe& recipe, const Plan& plan, const Imitation& imitation,
+                   Communicator& world, int steps);
 
 }  // namespace kente

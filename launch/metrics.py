@@ -20,7 +20,7 @@ import tool_errors
 from run_follower import Record, RunFollower, RunState, number
 from tool_errors import UsageError, printable
 
-# A line of run.jsonl: field, metric, help. README's table of metrics is this list.
+# A line of run.jsonl: field, metric, help.
 STEP_GAUGES = (
     ("step", "kente_step", "The newest step"),
     ("loss", "kente_loss", "Mean nats a target of the newest step"),

@@ -63,7 +63,7 @@ constexpr int kMostThorough = 64;
 void look_again(const CostModel& model, const PlanOptions& options, const RankKinds& kinds,
                 const Finalists& first, PipelineCatalogue& thorough, Finalists& finalists) {
   std::vector<ScheduleKind> schedules = options.schedules;
-  const bool zero_bubble = std::erase(schedules, ScheduleKind::kZeroBubble) > 0;
+  std::erase(schedules, ScheduleKind::kZeroBubble);
   if (schedules.empty()) schedules = options.schedules;
   LayoutScorer scorer(model, kinds, thorough, options.objective);
   for (const Trial& trial : first.ranked())
@@ -71,7 +71,7 @@ void look_again(const CostModel& model, const PlanOptions& options, const RankKi
       if (std::optional<Trial> again =
               scorer.best(trial.layout, schedule, std::numeric_limits<double>::infinity()))
         finalists.offer(std::move(*again));
-  if (!zero_bubble || schedules == options.schedules) return;
+  if (schedules == options.schedules) return;  // zero-bubble is not asked for, or alone
   for (const Trial& trial : finalists.ranked())
     if (std::optional<Trial> again = scorer.rescheduled(trial, ScheduleKind::kZeroBubble))
       finalists.offer(std::move(*again));

@@ -21,8 +21,8 @@ double not_negative(const nlohmann::json& object, const char* key) {
 }  // namespace
 
 double OpProfile::least_seconds(const OpRecord& op) const {
-  const double products = flops_per_second > 0 ? op.flops / flops_per_second : 0;
-  const double traffic = bytes_per_second > 0 ? op.bytes / bytes_per_second : 0;
+  const double products = roof.flops_per_second > 0 ? op.flops / roof.flops_per_second : 0;
+  const double traffic = roof.bytes_per_second > 0 ? op.bytes / roof.bytes_per_second : 0;
   return std::max(products, traffic);
 }
 
@@ -35,8 +35,8 @@ std::string to_json(const std::vector<OpProfile>& profiles) {
                                    {"seconds", profile.seconds},
                                    {"communication", profile.communication},
                                    {"waiting", profile.waiting},
-                                   {"flops_per_second", profile.flops_per_second},
-                                   {"bytes_per_second", profile.bytes_per_second},
+                                   {"flops_per_second", profile.roof.flops_per_second},
+                                   {"bytes_per_second", profile.roof.bytes_per_second},
                                    {"ops", nlohmann::ordered_json::array()}};
     for (const OpRecord& op : profile.ops)
       rank["ops"].push_back({{"op", op.name},
@@ -63,8 +63,8 @@ std::vector<OpProfile> parse_op_profiles(const std::string& text, const std::str
     profile.seconds = not_negative(entry, "seconds");
     profile.communication = not_negative(entry, "communication");
     profile.waiting = not_negative(entry, "waiting");
-    profile.flops_per_second = not_negative(entry, "flops_per_second");
-    profile.bytes_per_second = not_negative(entry, "bytes_per_second");
+    profile.roof.flops_per_second = not_negative(entry, "flops_per_second");
+    profile.roof.bytes_per_second = not_negative(entry, "bytes_per_second");
     for (const nlohmann::json& op : array_at(entry, "ops"))
       if (op.is_object() && profile.ops.size() < kMostOps)
         profile.ops.push_back({.name = text_at(op, "op"),

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -14,14 +15,19 @@ struct OpRecord {
   double bytes = 0;  // that must move
 };
 
+/// What a rank's machine does at most, measured with all ranks at work.
+struct Roof {
+  double flops_per_second = 0;
+  double bytes_per_second = 0;
+};
+
 /// Where the time of one step of one rank went, and what its machine can do.
 struct OpProfile {
   int rank = 0;
   double seconds = 0;        // the step
   double communication = 0;  // messages and reductions that the rank itself was busy with
   double waiting = 0;
-  double flops_per_second = 0;  // measured ceilings, with all ranks at work
-  double bytes_per_second = 0;
+  Roof roof;
   std::vector<OpRecord> ops;  // the longest first
 
   /// The least that an operation can take: the longer of its products and its traffic.
@@ -38,6 +44,10 @@ struct OpSummary {
   struct Row {
     OpRecord op;
     double least_seconds = 0;
+
+    /// least_seconds over what it took; not a number where it took no time.
+    double of_limit() const { return least_seconds / op.seconds; }
+    double left_seconds() const { return std::max(0.0, op.seconds - least_seconds); }
   };
   std::vector<Row> rows;  // the longest first
   double seconds = 0;     // of all ranks' steps

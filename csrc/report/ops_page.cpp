@@ -14,8 +14,8 @@ constexpr size_t kOpName = 80;
 Roof mean_roof(const std::vector<OpProfile>& profiles) {
   Roof roof;
   for (const OpProfile& profile : profiles) {
-    roof.flops_per_second += profile.flops_per_second / static_cast<double>(profiles.size());
-    roof.bytes_per_second += profile.bytes_per_second / static_cast<double>(profiles.size());
+    roof.flops_per_second += profile.roof.flops_per_second / static_cast<double>(profiles.size());
+    roof.bytes_per_second += profile.roof.bytes_per_second / static_cast<double>(profiles.size());
   }
   return roof;
 }
@@ -25,7 +25,7 @@ void add_row(ctemplate::TemplateDictionary& section, const OpSummary& summary,
   const OpRecord& op = row.op;
   const double longest = std::max(summary.rows.front().op.seconds, 1e-12);
   const double seconds = std::max(op.seconds, 1e-12);
-  const double limit = 100 * row.least_seconds / seconds;
+  const double limit = 100 * row.of_limit();
   ctemplate::TemplateDictionary* entry = section.AddSectionDictionary("ROW");
   entry->SetValue("NAME", op.name.substr(0, kOpName));
   entry->SetValue("CALLS", count_text(op.calls));
@@ -36,8 +36,7 @@ void add_row(ctemplate::TemplateDictionary& section, const OpSummary& summary,
   entry->SetValue("OP_FLOPS", op.flops > 0 ? count_text(op.flops / seconds) : "");
   entry->SetValue("OP_BYTES", count_text(op.bytes / seconds));
   entry->SetValue("LIMIT", row.least_seconds > 0 ? fixed_text(limit, 0) + " %" : "");
-  entry->SetValue("LEFT",
-                  fixed_text(1e3 * std::max(0.0, op.seconds - row.least_seconds), 1) + " ms");
+  entry->SetValue("LEFT", fixed_text(1e3 * row.left_seconds(), 1) + " ms");
 }
 
 }  // namespace

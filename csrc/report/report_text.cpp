@@ -84,8 +84,8 @@ std::string operations(const std::vector<OpProfile>& profiles) {
     cells.push_back({row.op.name, fixed_text(1e3 * row.op.seconds, 1), part(row.op.seconds),
                      row.op.flops > 0 ? count_text(row.op.flops / row.op.seconds) : "",
                      count_text(row.op.bytes / row.op.seconds),
-                     fixed_text(100 * row.least_seconds / row.op.seconds, 0) + " %",
-                     fixed_text(1e3 * std::max(0.0, row.op.seconds - row.least_seconds), 1)});
+                     fixed_text(100 * row.of_limit(), 0) + " %",
+                     fixed_text(1e3 * row.left_seconds(), 1)});
   constexpr auto kL = Align::kLeft, kR = Align::kRight;
   return "\none step, all ranks: products " + part(summary.products) + ", bytes moved " +
          part(summary.memory) + ", communication " + part(summary.communication) + ", waiting " +

@@ -38,13 +38,8 @@ std::vector<double> axis_ticks(double low, double high, int count);
 /// spans.
 std::string timeline_svg(const std::vector<TimelineSpan>& timeline, double width);
 
-/// What a rank can do at most: the mean over ranks.
-struct Roof {
-  double flops_per_second = 0;
-  double bytes_per_second = 0;
-};
-/// Products by FLOP a byte and FLOP/s below the machine's roof, both axes along powers of ten; a
-/// circle is as large as its part of the step. Empty without products or roof.
+/// Products by FLOP a byte and FLOP/s below the machine's roof, a mean over ranks, both axes along
+/// powers of ten; a circle is as large as its part of the step. Empty without products or roof.
 /// Source: Williams et al. 2009, doi:10.1145/1498765.1498785.
 std::string roofline_svg(const OpSummary& ops, const Roof& roof, double width);
 

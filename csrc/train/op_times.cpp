@@ -6,15 +6,10 @@
 
 namespace kente {
 
-OpProfile op_profile(int rank, const std::map<std::string, OpTotals>& totals,
-                     const std::vector<TimelineSpan>& spans, const Ceilings& ceilings) {
-  OpProfile profile = {.rank = rank,
-                       .seconds = 0,
-                       .communication = 0,
-                       .waiting = 0,
-                       .flops_per_second = ceilings.flops_per_second,
-                       .bytes_per_second = ceilings.bytes_per_second,
-                       .ops = {}};
+OpProfile op_profile(int rank, const std::map<std::string_view, OpTotals>& totals,
+                     const std::vector<TimelineSpan>& spans, const Roof& roof) {
+  OpProfile profile = {
+      .rank = rank, .seconds = 0, .communication = 0, .waiting = 0, .roof = roof, .ops = {}};
   for (const TimelineSpan& span : spans) {
     profile.seconds = std::max(profile.seconds, span.end);  // the step's end is everybody's
     if (span.rank != rank) continue;
@@ -22,7 +17,7 @@ OpProfile op_profile(int rank, const std::map<std::string, OpTotals>& totals,
     if (span.kind == TimelineSpan::kWait) profile.waiting += span.end - span.begin;
   }
   for (const auto& [name, total] : totals)
-    profile.ops.push_back({.name = name,
+    profile.ops.push_back({.name = std::string(name),
                            .calls = static_cast<double>(total.calls),
                            .seconds = total.seconds,
                            .flops = total.flops,

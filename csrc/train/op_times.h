@@ -1,7 +1,7 @@
 #pragma once
 
 #include <map>
-#include <string>
+#include <string_view>
 #include <vector>
 
 #include "comm/communicator.h"
@@ -11,16 +11,10 @@
 
 namespace kente {
 
-/// What a rank's machine does at most, with all ranks at work.
-struct Ceilings {
-  double flops_per_second = 0;
-  double bytes_per_second = 0;
-};
-
 /// A rank's step: what its operations came to, and, from the step's spans, what it was busy with
 /// besides.
-OpProfile op_profile(int rank, const std::map<std::string, OpTotals>& totals,
-                     const std::vector<TimelineSpan>& spans, const Ceilings& ceilings);
+OpProfile op_profile(int rank, const std::map<std::string_view, OpTotals>& totals,
+                     const std::vector<TimelineSpan>& spans, const Roof& roof);
 
 /// Everybody's, by rank. A collective.
 std::vector<OpProfile> gather_profiles(const OpProfile& mine, Communicator& world,

@@ -312,7 +312,7 @@ void TrainingRun::draw_timeline(const std::function<void()>& step) {
   OpProfile mine;
   mine.rank = world_.rank();
   if (timed_ops_)
-    mine = op_profile(world_.rank(), timed_ops_->take(), spans, ceilings_of(world_.rank()));
+    mine = op_profile(world_.rank(), timed_ops_->take(), spans, roof_of(world_.rank()));
   const std::vector<OpProfile> all = gather_profiles(mine, world_, deadline());
   if (!leads()) return;
   directory_.write_timeline(spans);
@@ -320,18 +320,18 @@ void TrainingRun::draw_timeline(const std::function<void()>& step) {
 }
 
 /// From the profile that the plan was made from, or else as the run itself measured.
-Ceilings TrainingRun::ceilings_of(int rank) const {
-  Ceilings ceilings = {.flops_per_second = ceiling_flops_ / world_.size(), .bytes_per_second = 0};
+Roof TrainingRun::roof_of(int rank) const {
+  Roof roof = {.flops_per_second = ceiling_flops_ / world_.size(), .bytes_per_second = 0};
   if (options_.cluster) {
     const DeviceProfile& device = options_.cluster->devices.at(static_cast<size_t>(rank));
-    ceilings.bytes_per_second = device.copy_bytes_per_second;
+    roof.bytes_per_second = device.copy_bytes_per_second;
     const DType compute = compute_dtype(options_.plan, mesh_, rank);
     for (const GemmCeiling& measured : device.ceilings)
-      if (measured.compute == compute) ceilings.flops_per_second = measured.flops_per_second;
+      if (measured.compute == compute) roof.flops_per_second = measured.flops_per_second;
   }
-  if (ceilings.bytes_per_second <= 0 && options_.ceiling_seconds > 0)
-    ceilings.bytes_per_second = copy_bytes_per_second(options_.ceiling_seconds / 4);
-  return ceilings;
+  if (roof.bytes_per_second <= 0 && options_.ceiling_seconds > 0)
+    roof.bytes_per_second = copy_bytes_per_second(options_.ceiling_seconds / 4);
+  return roof;
 }
 
 TrainResult TrainingRun::finish(int64_t step, bool stopped) {

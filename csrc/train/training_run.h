@@ -51,7 +51,7 @@ class TrainingRun {
   void checkpoint(int64_t step, bool last);
   Moment moment(int64_t step) const;
   void draw_timeline(const std::function<void()>& step);
-  Ceilings ceilings_of(int rank) const;
+  Roof roof_of(int rank) const;
   TrainResult finish(int64_t step, bool stopped);
   bool hand_over(int64_t step);
   bool leads() const { return world_.rank() == 0; }

@@ -21,7 +21,7 @@ TEST(TimedOps, CountWhatProductsMustDo) {
   ops.linear(x, w, {}, matrix(5, 7));
   ops.linear_backward_input(dy, w);
   ops.linear_backward_weight(dy, x, grad);
-  const std::map<std::string, OpTotals> totals = ops.take();
+  const std::map<std::string_view, OpTotals> totals = ops.take();
   const OpTotals& forward = totals.at("linear");
   EXPECT_EQ(forward.calls, 2);
   EXPECT_EQ(forward.flops, 2 * 2 * 5 * 6 * 7);
@@ -40,7 +40,7 @@ TEST(TimedOps, CountBytesInTheTypeTheyAreOf) {
   ops.gelu(x);
   ops.swiglu(x);
   ops.gelu_backward(x, matrix(4, 8, at::kBFloat16));
-  const std::map<std::string, OpTotals> totals = ops.take();
+  const std::map<std::string_view, OpTotals> totals = ops.take();
   EXPECT_EQ(totals.at("activation").bytes, 2 * (2 * 32 + 1.5 * 32));
   EXPECT_EQ(totals.at("activation").flops, 0);
   EXPECT_EQ(totals.at("activation, gradient").bytes, 2 * 3 * 32);

@@ -109,7 +109,7 @@ TEST(Page, OperationsShowWhatTheyTookAndWhatTheyTakeAtLeast) {
 TEST(Page, WithoutCeilingsOrTimesHasNoRooflineAndNoNaN) {
   RunRecord run = synthetic_run(30);
   for (OpProfile& profile : run.ops) {
-    profile.flops_per_second = profile.bytes_per_second = 0;
+    profile.roof = {};
     for (OpRecord& op : profile.ops) op.seconds = op.bytes = 0;
   }
   const std::string page = report_html(run);

@@ -127,8 +127,7 @@ RunRecord synthetic_run(int64_t steps) {
                        .seconds = 1.0,
                        .communication = 0.05,
                        .waiting = 0.15,
-                       .flops_per_second = 100e9,
-                       .bytes_per_second = 10e9,
+                       .roof = {.flops_per_second = 100e9, .bytes_per_second = 10e9},
                        .ops = {{"linear", 48, 0.5, 40e9, 0.3e9},
                                {"attention", 12, 0.1, 2e9, 0.1e9},
                                {"cross-entropy", 4, 0.1, 0, 0.8e9}}});

@@ -48,7 +48,7 @@ TEST_F(OpTimes, ARunWritesWhereEachRanksStepWent) {
       EXPECT_GT(op.calls, 0) << op.name;
     }
     EXPECT_EQ(profile.rank, &profile - run.ops.data());
-    EXPECT_GT(profile.flops_per_second, 0);
+    EXPECT_GT(profile.roof.flops_per_second, 0);
     EXPECT_LE(sum, profile.seconds * 1.001);
     // Under EXACT sums are in fixed point; the head, and so the loss, is on the last stages.
     for (const char* name : {"linear", "attention", "norm", "AdamW", "fixed-point sums"})

@@ -38,7 +38,7 @@ class Call {
 
 class TimedSums : public FixedSums {
  public:
-  TimedSums(std::unique_ptr<FixedSums> inner, std::map<std::string, OpTotals>& totals)
+  TimedSums(std::unique_ptr<FixedSums> inner, std::map<std::string_view, OpTotals>& totals)
       : inner_(std::move(inner)), totals_(totals) {}
   void begin_step() override { inner_->begin_step(); }
   void accumulate(const at::Tensor& gradient, const at::Tensor& accumulator,
@@ -54,7 +54,7 @@ class TimedSums : public FixedSums {
 
  private:
   const std::unique_ptr<FixedSums> inner_;
-  std::map<std::string, OpTotals>& totals_;
+  std::map<std::string_view, OpTotals>& totals_;
 };
 
 /// Causal attention of every row over half of its sample: two products forward, five backward.
@@ -69,7 +69,7 @@ TimedOps::TimedOps(Ops& inner) : inner_(inner) {
   KENTE_CHECK(inner.on_host(), "a device works on when a call has returned");
 }
 
-std::map<std::string, OpTotals> TimedOps::take() { return std::exchange(totals_, {}); }
+std::map<std::string_view, OpTotals> TimedOps::take() { return std::exchange(totals_, {}); }
 
 at::Tensor TimedOps::empty(at::IntArrayRef sizes, at::ScalarType type) {
   return inner_.empty(sizes, type);

@@ -2,7 +2,7 @@
 
 #include <map>
 #include <memory>
-#include <string>
+#include <string_view>
 #include <vector>
 
 #include "csrc/nn/ops/ops.h"
@@ -24,8 +24,8 @@ class TimedOps : public Ops {
   /// inner must outlive it.
   explicit TimedOps(Ops& inner);
 
-  /// By name, since the last call, which forgets them.
-  std::map<std::string, OpTotals> take();
+  /// By name, a literal; since the last call, which forgets them.
+  std::map<std::string_view, OpTotals> take();
 
   bool on_host() const override { return true; }
   at::Tensor empty(at::IntArrayRef sizes, at::ScalarType type) override;
@@ -81,7 +81,7 @@ class TimedOps : public Ops {
 
  private:
   Ops& inner_;
-  std::map<std::string, OpTotals> totals_;
+  std::map<std::string_view, OpTotals> totals_;
 };
 
 }  // namespace kente
