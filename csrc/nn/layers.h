@@ -39,8 +39,8 @@
 // (bf16 stands for f16 too.)
 //
 //   block, forward:         e D, the output; bf16: also 4 max(U, W, D), an f32 product
-//   block, backward_input:  e max(F, 2 D); 3 e D per token of one attention segment;
-//                           bf16: also 4 max(F, D)
+//   block, backward_input:  e max(F, 2 D); 4 (8 P + 65) per token of the longest attention
+//                           segment, P: head_dim rounded up to 32; bf16: also 4 max(F, D)
 //   recompute FULL:         both also what one block keeps after forward
 //   head, backward_input:   e D, the output; bf16: also 4 D
 //   loss, backward_weight:  none; evaluate_logits: 4 V

@@ -65,6 +65,85 @@ TEST(Attention, BackwardMatchesCentralDifferences) {
   }
 }
 
+/// Longer than a block of queries, heads wider than a tile: samples of 70, 1 and 33 rows.
+const std::vector<AttentionSegment> long_segments = {{0, 70}, {70, 1}, {71, 33}};
+constexpr int64_t kLongRows = 104;
+
+struct Attended {
+  at::Tensor out, gradient;
+};
+
+Attended attend(const at::Tensor& x, at::ScalarType type, const AttentionHeads& heads,
+                const at::Tensor& dy) {
+  const at::Tensor qkv = x.to(type, /*non_blocking=*/false, /*copy=*/true);
+  const AttentionOutput forward = attention(qkv, heads, long_segments);
+  attention_backward(qkv, heads, long_segments, forward, dy.to(type));
+  return {forward.out, qkv};
+}
+
+TEST(Attention, EveryTypeAgreesWithDoubleOnRowsBeyondOneBlock) {
+  for (const int64_t kv_heads : {1, 4}) {
+    const AttentionHeads heads{.heads = 4, .kv_heads = kv_heads, .head_dim = 40};
+    const at::Tensor x = random_tensor({kLongRows, heads.width()}, 3);
+    const at::Tensor dy = random_tensor({kLongRows, 160}, 4);
+    const Attended want = attend(x, at::kDouble, heads, dy);
+    EXPECT_LE(relative_difference(want.out, slow_attention(x, heads, long_segments)), 1e-13);
+    const std::vector<std::pair<at::ScalarType, double>> types = {
+        {at::kFloat, 2e-6}, {at::kHalf, 5e-3}, {at::kBFloat16, 4e-2}};
+    for (const auto& [type, close] : types) {
+      const Attended got = attend(x, type, heads, dy);
+      EXPECT_LE(relative_difference(got.out.to(at::kDouble), want.out), close) << type;
+      EXPECT_LE(relative_difference(got.gradient.to(at::kDouble), want.gradient), close) << type;
+    }
+  }
+}
+
+TEST(Attention, BackwardMatchesACentralDifferenceAcrossBlocks) {
+  const AttentionHeads heads{.heads = 4, .kv_heads = 2, .head_dim = 40};
+  const at::Tensor x = random_tensor({kLongRows, heads.width()}, 3);
+  const at::Tensor dy = random_tensor({kLongRows, 160}, 4);
+  const at::Tensor gradient = attend(x, at::kDouble, heads, dy).gradient;
+  // One segment's rows at a time: those of each block of queries, and of each segment.
+  for (const auto& [first, rows] :
+       std::vector<std::pair<int64_t, int64_t>>{{0, 32}, {32, 32}, {64, 6}, {70, 1}, {71, 33}}) {
+    at::Tensor direction = zeros({kLongRows, heads.width()});
+    direction.narrow(0, first, rows).copy_(random_tensor({rows, heads.width()}, 8));
+    constexpr double kStep = 1e-5;
+    const auto f = [&](double step) {
+      return dot(attention(x.add(direction, step), heads, long_segments).out, dy);
+    };
+    const double want = (f(kStep) - f(-kStep)) / (2 * kStep);
+    EXPECT_NEAR(dot(gradient, direction), want, 1e-7 * std::abs(want)) << first;
+  }
+}
+
+TEST(Attention, NoSegmentsBitsDependOnAnother) {
+  const AttentionHeads heads{.heads = 2, .kv_heads = 1, .head_dim = 40};
+  const at::Tensor x = random_tensor({kLongRows, heads.width()}, 5).to(at::kFloat);
+  const at::Tensor dy = random_tensor({kLongRows, 80}, 6).to(at::kFloat);
+  const Attended together = attend(x, at::kFloat, heads, dy);
+  for (const AttentionSegment& segment : long_segments) {
+    const auto alone = [&](const at::Tensor& all) {
+      return all.narrow(0, segment.first_row, segment.rows).clone();
+    };
+    const at::Tensor qkv = alone(x);
+    const std::vector<AttentionSegment> whole = {{0, segment.rows}};
+    const AttentionOutput forward = attention(qkv, heads, whole);
+    attention_backward(qkv, heads, whole, forward, alone(dy));
+    EXPECT_TRUE(same_bits(forward.out, alone(together.out))) << segment.first_row;
+    EXPECT_TRUE(same_bits(qkv, alone(together.gradient))) << segment.first_row;
+  }
+}
+
+TEST(Attention, ANumberThatIsNoneStaysOne) {
+  const AttentionHeads heads{.heads = 1, .kv_heads = 1, .head_dim = 8};
+  const at::Tensor x = random_tensor({kLongRows, heads.width()}, 7).to(at::kFloat);
+  x.mutable_data_ptr<float>()[5 * heads.width()] = NAN;  // a query
+  const at::Tensor out = attention(x, heads, long_segments).out;
+  const std::vector<double> values = values_of(out.to(at::kDouble));
+  for (size_t i = 0; i < values.size(); ++i) EXPECT_EQ(std::isnan(values[i]), i / 8 == 5) << i;
+}
+
 TEST(Attention, SegmentsFollowSamplesAndDocuments) {
   const ModelConfig model = tiny_model(ModelFamily::kGpt2, true);
   const MicroBatch batch = tiny_batch(model, 2, 9, true);

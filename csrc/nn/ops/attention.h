@@ -27,19 +27,20 @@ struct AttentionSegment {
 std::vector<AttentionSegment> attention_segments(const MicroBatch& batch, bool stop_at_documents);
 
 struct AttentionOutput {
-  at::Tensor out;        // [rows, H head_dim] compute dtype
-  at::Tensor logsumexp;  // [rows H] f32 (f64), segment by segment; a GPU's in its kernel's order
+  at::Tensor out;                   // [rows, H head_dim] compute dtype
+  at::Tensor logsumexp;             // [rows, H] f32 (f64); a GPU's in its kernel's order
   std::array<at::Tensor, 2> state;  // what a GPU's kernel wants back, bytes; undefined on a CPU
 };
 
 /// Causal softmax(q k^T / sqrt(head_dim)) v inside each segment. qkv [rows, width]: q, then k, then
-/// v. ATen's flash kernel, one call a segment, so no segment's bits depend on another. Source: Dao
-/// 2023, arXiv:2307.08691, algorithm 1.
+/// v. Products and the softmax in f32 (f64); no segment's bits depend on another. Source: Vaswani
+/// et al. 2017, arXiv:1706.03762, equation 1; what is kept for the gradient: Dao et al. 2022,
+/// arXiv:2205.14135, section 3.1.
 AttentionOutput attention(const at::Tensor& qkv, const AttentionHeads& heads,
                           const std::vector<AttentionSegment>& segments);
 
 /// qkv becomes its gradient; a key/value head's is summed over its query heads in order, in f32
-/// (f64). grad_out [rows, H head_dim].
+/// (f64). The scores are made anew. grad_out [rows, H head_dim].
 void attention_backward(const at::Tensor& qkv, const AttentionHeads& heads,
                         const std::vector<AttentionSegment>& segments,
                         const AttentionOutput& forward, const at::Tensor& grad_out);

@@ -6,11 +6,10 @@
 
 #include <algorithm>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "csrc/nn/ops/half_gemm.h"
-#include "csrc/nn/ops/vector.h"
+#include "csrc/nn/ops/transpose.h"
 
 namespace kente {
 namespace {
@@ -19,29 +18,6 @@ constexpr int64_t kPanel = 64;    // columns of b the kernel takes at once
 constexpr int64_t kDepth = 512;   // of k: a panel stays in the second cache
 constexpr int64_t kHeight = 256;  // rows of a
 constexpr int64_t kWidth = 4096;  // columns of b that are packed at once: 4 MB
-constexpr int64_t kTile = 16;     // pairs in a vector
-
-/// Lane l of row i and lane i of row l change places, for the bit d of i and l.
-template <int d, int... lane>
-KENTE_INLINE void exchange(U32x16& low, U32x16& high, std::integer_sequence<int, lane...>) {
-  const U32x16 a = low, b = high;
-  low = __builtin_shufflevector(a, b, ((lane & d) == 0 ? lane : 16 + lane - d)...);
-  high = __builtin_shufflevector(a, b, ((lane & d) == 0 ? lane + d : 16 + lane)...);
-}
-
-template <int d>
-KENTE_INLINE void exchange_all(U32x16* tile) {
-  for (int row = 0; row < kTile; ++row)
-    if ((row & d) == 0)
-      exchange<d>(tile[row], tile[row + d], std::make_integer_sequence<int, kTile>());
-}
-
-KENTE_INLINE void transpose_tile(U32x16* tile) {
-  exchange_all<1>(tile);
-  exchange_all<2>(tile);
-  exchange_all<4>(tile);
-  exchange_all<8>(tile);
-}
 
 /// Pairs of elements that follow each other; 0 beyond count elements.
 KENTE_INLINE U32x16 load_pairs(const uint16_t* from, int64_t count) {

@@ -79,44 +79,53 @@ KENTE_INLINE U16x16 f32_to_f16(const Vec<float>& v) {
   return __builtin_convertvector(value | ((bits >> 16) & 0x8000u), U16x16);
 }
 
+/// What g++ must not keep in memory takes no part in a copy of variable length: whole vectors go
+/// one way, and the rest of a row another.
+template <typename Whole>
+KENTE_INLINE Whole load_bytes(const void* from, int64_t bytes) {
+  if (bytes >= static_cast<int64_t>(sizeof(Whole))) [[likely]] {
+    Whole whole;
+    std::memcpy(&whole, from, sizeof(whole));
+    return whole;
+  }
+  Whole part = {};
+  std::memcpy(&part, from, static_cast<size_t>(bytes));
+  return part;
+}
+
+template <typename Whole>
+KENTE_INLINE void store_bytes(void* to, const Whole& whole, int64_t bytes) {
+  if (bytes >= static_cast<int64_t>(sizeof(Whole))) [[likely]] {
+    std::memcpy(to, &whole, sizeof(whole));
+    return;
+  }
+  const Whole part = whole;
+  std::memcpy(to, &part, static_cast<size_t>(bytes));
+}
+
 /// count <= kLanes elements as reals; lanes beyond count are 0.
 template <typename T>
 KENTE_INLINE Vec<RealOf<T>> load(const T* from, int64_t count) {
-  if constexpr (kIsHalf<T>) {
-    U16x16 half = {};
-    if (count >= kLanes<T>) {
-      std::memcpy(&half, from, sizeof(half));
-    } else {
-      std::memcpy(&half, from, static_cast<size_t>(count) * sizeof(T));
-    }
-    if constexpr (std::is_same_v<T, c10::Half>) return f16_to_f32(half);
-    return bf16_to_f32(half);
+  const int64_t bytes = count * static_cast<int64_t>(sizeof(T));
+  if constexpr (std::is_same_v<T, c10::Half>) {
+    return f16_to_f32(load_bytes<U16x16>(from, bytes));
+  } else if constexpr (std::is_same_v<T, c10::BFloat16>) {
+    return bf16_to_f32(load_bytes<U16x16>(from, bytes));
   } else {
-    Vec<T> v = {};
-    if (count >= kLanes<T>) {
-      std::memcpy(&v, from, sizeof(v));
-    } else {
-      std::memcpy(&v, from, static_cast<size_t>(count) * sizeof(T));
-    }
-    return v;
+    return load_bytes<Vec<T>>(from, bytes);
   }
 }
 
 /// Stores the first count <= kLanes lanes; bf16 and f16 round to nearest, ties to even.
 template <typename T>
-KENTE_INLINE void store(T* to, Vec<RealOf<T>> v, int64_t count) {
-  if constexpr (kIsHalf<T>) {
-    U16x16 half;
-    if constexpr (std::is_same_v<T, c10::Half>) {
-      half = f32_to_f16(v);
-    } else {
-      half = f32_to_bf16(v);
-    }
-    std::memcpy(to, &half, static_cast<size_t>(std::min(count, kLanes<T>)) * sizeof(T));
-  } else if (count >= kLanes<T>) {
-    std::memcpy(to, &v, sizeof(v));
+KENTE_INLINE void store(T* to, const Vec<RealOf<T>>& v, int64_t count) {
+  const int64_t bytes = count * static_cast<int64_t>(sizeof(T));
+  if constexpr (std::is_same_v<T, c10::Half>) {
+    store_bytes(to, f32_to_f16(v), bytes);
+  } else if constexpr (std::is_same_v<T, c10::BFloat16>) {
+    store_bytes(to, f32_to_bf16(v), bytes);
   } else {
-    std::memcpy(to, &v, static_cast<size_t>(count) * sizeof(T));
+    store_bytes(to, v, bytes);
   }
 }
 
