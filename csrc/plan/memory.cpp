@@ -1,6 +1,8 @@
 #include "csrc/plan/memory.h"
 
 #include <algorithm>
+#include <array>
+#include <iterator>
 
 #include "csrc/base/micro_batch.h"
 #include "csrc/plan/shards.h"
@@ -160,16 +162,29 @@ std::vector<int64_t> peak_activations(const Recipe& recipe, const Plan& plan, co
   const ModelSizes model = sizes_of(recipe.model);
   const int64_t grain_tokens = recipe.grain_samples * recipe.sequence_length;
   std::vector<int64_t> peaks;
+  constexpr ActionKind kPasses[] = {ActionKind::kForward, ActionKind::kBackwardInput,
+                                    ActionKind::kBackwardWeight};
+  std::vector<std::array<int64_t, 3>> kept_by_chunk;  // bytes a grain, by pass
   for (int rank = 0; rank < mesh.num_ranks; ++rank) {
     int64_t kept = 0, peak = 0;
     const int r = mesh.replica_of(rank);
-    for (const Action& action : schedule[static_cast<size_t>(rank)]) {
-      if (action.chunk < 0) continue;
+    if (r >= 0) {
       const MeshReplica& replica = mesh.replicas[static_cast<size_t>(r)];
-      const ChunkShape chunk =
-          shape_of(recipe.model, plan, r, replica.chunks[static_cast<size_t>(action.chunk)]);
+      kept_by_chunk.resize(replica.chunks.size());
+      for (const int c : mesh.chunks_of(rank)) {
+        const auto at = static_cast<size_t>(c);
+        const ChunkShape chunk = shape_of(recipe.model, plan, r, replica.chunks[at]);
+        for (size_t pass = 0; pass < 3; ++pass)
+          kept_by_chunk[at][pass] = grain_tokens * kept_per_token(model, chunk, kPasses[pass]);
+      }
+    }
+    for (const Action& action : schedule[static_cast<size_t>(rank)]) {
+      const auto* const pass = std::ranges::find(kPasses, action.kind);
+      if (action.chunk < 0 || pass == std::end(kPasses)) continue;
+      const MeshReplica& replica = mesh.replicas[static_cast<size_t>(r)];
       const int64_t grains = replica.micro_batches[static_cast<size_t>(action.micro_batch)].grains;
-      kept += grains * grain_tokens * kept_per_token(model, chunk, action.kind);
+      kept += grains * kept_by_chunk[static_cast<size_t>(action.chunk)]
+                                    [static_cast<size_t>(pass - std::begin(kPasses))];
       peak = std::max(peak, kept);
     }
     peaks.push_back(peak);

@@ -12,6 +12,9 @@
 namespace kente {
 namespace {
 
+/// Of a chunk for one micro-batch: three passes and the loss, two messages each way.
+constexpr size_t kMostActions = 8;
+
 /// Turns replicas' slots into its ranks' actions. A message is written to both its lists when
 /// the slot of its consumer comes up; so every list is sorted by one global order.
 class Writer {
@@ -20,6 +23,10 @@ class Writer {
 
   void write(const MeshReplica& replica, const SlotTable& table) {
     chunks_ = replica.chunks;
+    for (const MeshChunk& chunk : chunks_) {
+      ActionList& list = lists_[static_cast<size_t>(chunk.rank)];
+      list.reserve(list.size() + kMostActions * replica.micro_batches.size());
+    }
     for (const std::vector<SlotTask>& slot : table) {
       // Gradients first: in 1F1B a stage that waits for a gradient is needed by its neighbour,
       // while an activation is not needed before that neighbour has sent its gradient.
