@@ -107,15 +107,18 @@ RoundHub::Actions RoundHub::tick(int64_t now) {
 
 int64_t RoundHub::next_deadline() const {
   int64_t next = std::numeric_limits<int64_t>::max();
-  if (phase_ == Phase::kVoting) next = deadline_;
+  const auto consider = [&](int64_t time) {
+    if (time > last_tick_) next = std::min(next, time);
+  };
+  if (phase_ == Phase::kVoting) consider(deadline_);
   // Without a quorum nothing happens before the update that makes one.
   if (phase_ == Phase::kCollecting && has_quorum(updates_.size())) {
-    next = deadline_;
+    consider(deadline_);
     for (const auto& [lab, member] : members_)
       if (member.durable && !updates_.contains(lab))
-        next = std::min(next, member.last_heard + policy_.silence + 1);
+        consider(member.last_heard + policy_.silence + 1);
   }
-  return next > last_tick_ ? next : std::numeric_limits<int64_t>::max();
+  return next;
 }
 
 bool RoundHub::has_quorum(size_t labs) const { return labs >= static_cast<size_t>(policy_.quorum); }

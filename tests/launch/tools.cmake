@@ -7,9 +7,9 @@ function(kente_tool_test name label)
                        ENVIRONMENT PYTHONPATH=${PROJECT_SOURCE_DIR}/launch)
 endfunction()
 
-foreach(name benchmark_run_test byte_trigram_test corpus_test data_prepare_test export_test fetch_handbook_test
-             metrics_test recipe_data_test reference_forward_test sample_test text_extract_test token_files_test
-             tokenizer_files_test)
+foreach(name benchmark_run_test byte_trigram_test corpus_test data_prepare_test delay_proxy_test export_test
+             fetch_handbook_test metrics_test recipe_data_test reference_forward_test sample_test text_extract_test
+             token_files_test tokenizer_files_test)
   kente_tool_test(${name} unit)
 endforeach()
 

@@ -14,9 +14,9 @@ using testing::HasSubstr;
 /// A hub whose disk is fast, and which keeps what it said.
 class HubTest : public testing::Test {
  protected:
-  void start(int quorum, const std::vector<LogRecord>& log = {}) {
+  void start(int quorum, const std::vector<LogRecord>& log = {}, int64_t round_time = 100) {
     hub.emplace(RoundPolicy{.quorum = quorum,
-                            .round_time = 100,
+                            .round_time = round_time,
                             .vote_time = 50,
                             .silence = 1000,
                             .ask_every = 10,
@@ -98,6 +98,20 @@ TEST_F(HubTest, ARoundDoesNotWaitForALabThatIsSilent) {
   EXPECT_EQ(hub->next_deadline(), 1001);  // b has said nothing since 0
   tick(1001);
   EXPECT_EQ(hub->rounds_committed(), 2);
+}
+
+TEST_F(HubTest, ALabThatTalksAndDoesNotContributeIsWaitedForUntilTheDeadline) {
+  start(1, {}, /*round_time=*/5000);
+  const Epoch a = join("a"), c = join("c");
+  join("b");  // and is silent
+  update("a", a, 1, "w0");
+  while (hub->rounds_committed() == 0) {
+    ASSERT_LE(hub->next_deadline(), 5000);
+    now = hub->next_deadline();
+    say("c", Ask{c, 0, "w0"});
+    tick(now);
+  }
+  EXPECT_EQ(now, 5000);
 }
 
 TEST_F(HubTest, WhoIsInTheMinorityTakesItsWeightsFromAnotherLab) {
