@@ -121,7 +121,14 @@ void RoundLab::take_in(const Committed& committed, int64_t now) {
 void RoundLab::take_in(const Done& done, int64_t now) {
   if (done.epoch != epoch_) return;
   heard_ = now;
-  if (done.round == applied_ && done.weights == weights_) actions_.push_back(Release{done.round});
+  if (done.round != applied_ || done.weights != weights_) return;
+  actions_.push_back(Release{done.round});
+  if (phase_ != Phase::kLost) return;
+  if (update_) {
+    phase_ = Phase::kWaiting;  // the hub may have it: another one of the round would be a second
+  } else {
+    train_on(applied_, weights_);
+  }
 }
 
 void RoundLab::take_in(const Heal& heal, int64_t now) {

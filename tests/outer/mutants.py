@@ -108,6 +108,11 @@ MUTANTS = {
         "round != applied_ + 1 || base != weights_) return {};",
         "round != applied_ + 1) return {};",
     ),
+    "trained_again_beside_an_update": (
+        "round_lab.cpp",
+        "  if (update_) {\n",
+        "  if (update_ && applied_ < 0) {\n",
+    ),
     "trained_beside_a_commit": (
         "round_lab.cpp",
         "  if (phase_ != Phase::kTraining || round != applied_ + 1 || base != weights_) return {};\n",
