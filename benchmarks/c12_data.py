@@ -72,9 +72,7 @@ def main() -> None:
     import tokenizers  # noqa: PLC0415
 
     handbook = PROJECT / ".cache" / "c12"
-    package = next(iter(sorted(handbook.glob("*.deb"))), None) or fetch_handbook.download(handbook)
-    fetch_handbook.unpack(package, handbook)
-    spec = fetch_handbook.write_spec(handbook, package.name.split("_")[1], list(fetch_handbook.LANGUAGES))
+    spec = fetch_handbook.fetch(handbook, list(fetch_handbook.LANGUAGES))
     with tempfile.TemporaryDirectory(dir=PROJECT / "build") as name:
         folder = pathlib.Path(name)
         recipe = folder / "recipe.textproto"

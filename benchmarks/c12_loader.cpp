@@ -6,19 +6,18 @@
 // Prints a line of JSON: tokens a second of TrainingData, and of one rank that trains the recipe's
 // model, in rounds that take turns; each a list.
 #include <cstdio>
-#include <exception>
-#include <filesystem>
 #include <nlohmann/json.hpp>
-#include <string>
 #include <vector>
 
 #include "benchmarks/trainee.h"
 #include "comm/local.h"
 #include "csrc/base/clock.h"
+#include "csrc/base/errors.h"
 #include "csrc/config/parse.h"
 #include "csrc/data/loader.h"
 #include "csrc/plan/mesh.h"
 #include "csrc/train/prepare_process.h"
+#include "launch/program.h"
 
 namespace kente {
 namespace {
@@ -46,28 +45,20 @@ Rates measure(const Recipe& recipe, const TrainingData& data, Communicator& worl
   return rates;
 }
 
-void run(const std::string& recipe_file, const std::string& folder) {
-  const Recipe recipe = load_recipe(recipe_file);
-  const TrainingData data(recipe, folder);
+int run(int argc, char** argv) {
+  if (argc != 3) throw UsageError("usage: c12_loader RECIPE DATA; see benchmarks/c12_data.py");
+  prepare_process();
+  const Recipe recipe = load_recipe(argv[1]);
+  const TrainingData data(recipe, argv[2]);
   const Rates rates = measure(recipe, data, *make_single());
   const nlohmann::json told = {{"read", rates.read}, {"trained", rates.trained}};
   std::printf("%s\n", told.dump().c_str());
+  return 0;
 }
 
 }  // namespace
 }  // namespace kente
 
 int main(int argc, char** argv) {
-  if (argc != 3) {
-    std::fprintf(stderr, "usage: c12_loader RECIPE DATA\n");
-    return 2;
-  }
-  try {
-    kente::prepare_process();
-    kente::run(argv[1], argv[2]);
-    return 0;
-  } catch (const std::exception& failure) {
-    std::fprintf(stderr, "c12_loader: %s\n", failure.what());
-    return 1;
-  }
+  return kente::program_main("c12_loader", kente::run, argc, argv);
 }

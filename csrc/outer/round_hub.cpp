@@ -88,7 +88,7 @@ RoundHub::Actions RoundHub::logged(int64_t now) {
   return take();
 }
 
-RoundHub::Actions RoundHub::aggregated(int64_t round, const Digest& aggregate, int64_t) {
+RoundHub::Actions RoundHub::aggregated(int64_t round, const Digest& aggregate) {
   if (phase_ != Phase::kAggregating || round != committed_ + 1) return {};
   RoundCommit commit{
       .round = round, .base = weights_.at(done_), .contributions = {}, .aggregate = aggregate};
@@ -125,9 +125,11 @@ bool RoundHub::has_quorum(size_t labs) const { return labs >= static_cast<size_t
 
 Epoch RoundHub::epoch_of(const LabId& lab) const { return {term_, members_.at(lab).incarnation}; }
 
-bool RoundHub::is_current(const LabId& lab, const Epoch& epoch) const {
+bool RoundHub::hear(const LabId& lab, const Epoch& epoch, int64_t now) {
   const auto member = members_.find(lab);
-  return member != members_.end() && member->second.durable && epoch == epoch_of(lab);
+  if (member == members_.end() || !member->second.durable || epoch != epoch_of(lab)) return false;
+  member->second.last_heard = now;
+  return true;
 }
 
 bool RoundHub::is_present(const Member& member, int64_t now) const {
@@ -156,11 +158,10 @@ void RoundHub::answer(const LabId& lab, const Join& join, int64_t now) {
 }
 
 void RoundHub::answer(const LabId& lab, const Update& update, int64_t now) {
-  if (!is_current(lab, update.epoch)) return;
-  members_[lab].last_heard = now;
-  if (update.round <= committed_) return bring_forward(lab, update.round - 1, update.base);
-  if (update.round == committed_ + 1 && phase_ == Phase::kVoting)
-    return count_vote(lab, update.base, now);  // the vote was lost; the update comes again
+  if (!hear(lab, update.epoch, now)) return;
+  // Or the vote was lost: its base is one, and the update comes again.
+  if (update.round <= committed_ || (phase_ == Phase::kVoting && update.round == committed_ + 1))
+    return learn(lab, update.round - 1, update.base, now);
   if (phase_ != Phase::kCollecting || update.round != committed_ + 1) return;
   if (update.base != weights_.at(done_)) return heal(lab);
   if (update.contribution.lab != lab || update.contribution.tokens <= 0) return;
@@ -170,25 +171,18 @@ void RoundHub::answer(const LabId& lab, const Update& update, int64_t now) {
 }
 
 void RoundHub::answer(const LabId& lab, const Vote& vote, int64_t now) {
-  if (!is_current(lab, vote.epoch)) return;
-  members_[lab].last_heard = now;
-  if (phase_ == Phase::kVoting && vote.round == committed_) {
-    count_vote(lab, vote.weights, now);
-  } else {
-    bring_forward(lab, vote.round, vote.weights);
-  }
+  if (hear(lab, vote.epoch, now)) learn(lab, vote.round, vote.weights, now);
 }
 
 void RoundHub::answer(const LabId& lab, const Ask& ask, int64_t now) {
-  if (!is_current(lab, ask.epoch)) return;
-  members_[lab].last_heard = now;
+  if (!hear(lab, ask.epoch, now)) return;
   stored_[lab] = ask.stored;
-  if (phase_ == Phase::kVoting && ask.applied == committed_)
-    return count_vote(lab, ask.weights, now);
-  bring_forward(lab, ask.applied, ask.weights);
+  learn(lab, ask.applied, ask.weights, now);
 }
 
-void RoundHub::count_vote(const LabId& lab, const Digest& weights, int64_t now) {
+void RoundHub::learn(const LabId& lab, int64_t applied, const Digest& weights, int64_t now) {
+  if (phase_ != Phase::kVoting || applied != committed_)
+    return bring_forward(lab, applied, weights);
   votes_[lab] = weights;
   agreed_.insert(lab);  // it applied the commit to the weights of the round before, and has them
   seal_if_agreed(now);

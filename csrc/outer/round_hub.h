@@ -78,7 +78,7 @@ class RoundHub {
   Actions receive(const LabId& lab, const ToHub& message, int64_t now);
   /// The oldest record that was not durable is.
   Actions logged(int64_t now);
-  Actions aggregated(int64_t round, const Digest& aggregate, int64_t now);
+  Actions aggregated(int64_t round, const Digest& aggregate);
   /// To be called at next_deadline().
   Actions tick(int64_t now);
   /// INT64_MAX: none.
@@ -98,14 +98,16 @@ class RoundHub {
   };
 
   Epoch epoch_of(const LabId& lab) const;
-  bool is_current(const LabId& lab, const Epoch& epoch) const;
+  /// Whether that is the lab's latest process, under this hub; it has been heard of then.
+  bool hear(const LabId& lab, const Epoch& epoch, int64_t now);
   bool has_quorum(size_t labs) const;
   bool is_present(const Member& member, int64_t now) const;
   void answer(const LabId& lab, const Join& join, int64_t now);
   void answer(const LabId& lab, const Update& update, int64_t now);
   void answer(const LabId& lab, const Vote& vote, int64_t now);
   void answer(const LabId& lab, const Ask& ask, int64_t now);
-  void count_vote(const LabId& lab, const Digest& weights, int64_t now);
+  /// What a lab has: its vote, or the reason to bring it forward.
+  void learn(const LabId& lab, int64_t applied, const Digest& weights, int64_t now);
   /// What a lab that has so many rounds lacks.
   void bring_forward(const LabId& lab, int64_t applied, const Digest& weights);
   void heal(const LabId& lab);

@@ -35,7 +35,7 @@ RoundLab::Actions RoundLab::receive(const ToLab& message, int64_t now) {
 }
 
 RoundLab::Actions RoundLab::trained(int64_t round, const Digest& base, const Digest& payload,
-                                    int64_t tokens, int64_t) {
+                                    int64_t tokens) {
   // A commit or other weights may have come while the last inner step was under way.
   if (phase_ != Phase::kTraining || round != applied_ + 1 || base != weights_) return {};
   phase_ = Phase::kWaiting;
@@ -45,27 +45,27 @@ RoundLab::Actions RoundLab::trained(int64_t round, const Digest& base, const Dig
   return take();
 }
 
-RoundLab::Actions RoundLab::applied(int64_t round, const Digest& weights, int64_t) {
+RoundLab::Actions RoundLab::applied(int64_t round, const Digest& weights) {
   KENTE_CHECK(phase_ == Phase::kApplying && round == applied_ + 1, "a round nobody applies");
   train_on(round, weights);
   if (epoch_.term > 0) send(Vote{epoch_, applied_, weights_});
   return take();
 }
 
-RoundLab::Actions RoundLab::apply_failed(int64_t) {
+RoundLab::Actions RoundLab::apply_failed() {
   KENTE_CHECK(phase_ == Phase::kApplying, "a round nobody applies");
   phase_ = Phase::kLost;
   return take();
 }
 
-RoundLab::Actions RoundLab::healed(int64_t round, const Digest& weights, int64_t) {
+RoundLab::Actions RoundLab::healed(int64_t round, const Digest& weights) {
   KENTE_CHECK(phase_ == Phase::kHealing, "weights nobody fetches");
   train_on(round, weights);
   ask();
   return take();
 }
 
-RoundLab::Actions RoundLab::heal_failed(int64_t) {
+RoundLab::Actions RoundLab::heal_failed() {
   KENTE_CHECK(phase_ == Phase::kHealing, "weights nobody fetches");
   phase_ = Phase::kLost;
   return take();

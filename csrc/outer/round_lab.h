@@ -59,12 +59,11 @@ class RoundLab {
   Actions start(int64_t now);
   Actions receive(const ToLab& message, int64_t now);
   /// base: the weights that the round's inner steps began from.
-  Actions trained(int64_t round, const Digest& base, const Digest& payload, int64_t tokens,
-                  int64_t now);
-  Actions applied(int64_t round, const Digest& weights, int64_t now);
-  Actions apply_failed(int64_t now);
-  Actions healed(int64_t round, const Digest& weights, int64_t now);
-  Actions heal_failed(int64_t now);
+  Actions trained(int64_t round, const Digest& base, const Digest& payload, int64_t tokens);
+  Actions applied(int64_t round, const Digest& weights);
+  Actions apply_failed();
+  Actions healed(int64_t round, const Digest& weights);
+  Actions heal_failed();
   /// A checkpoint of the weights after this round is durable.
   void stored(int64_t round) { stored_ = round; }
   /// To be called at next_deadline(), and when a connection was made anew.

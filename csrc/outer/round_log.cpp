@@ -99,7 +99,8 @@ class LogReader {
 
   LogRecord admitted(const Json& json) {
     expect_keys(json, 3);
-    LabAdmitted record{text_of(json, "lab"), number(json, "incarnation"), session(json)};
+    LabAdmitted record{text_of(json, "lab"), number(json, "incarnation"),
+                       any_number(json, "session")};
     LabAdmitted& last = labs_[record.lab];
     if (record.incarnation != last.incarnation + 1 || record.session <= last.session)
       fail(record.lab + " admitted out of order");
@@ -151,16 +152,14 @@ class LogReader {
 
   /// From 1 on.
   int64_t number(const Json& json, const char* key) {
-    const auto found = json.find(key);
-    if (found == json.end() || !found->is_number_unsigned()) fail(std::string("no number ") + key);
-    const auto value = found->get<uint64_t>();
+    const uint64_t value = any_number(json, key);
     if (value == 0 || value > static_cast<uint64_t>(INT64_MAX)) fail(std::string("bad ") + key);
     return static_cast<int64_t>(value);
   }
 
-  uint64_t session(const Json& json) {
-    const auto found = json.find("session");
-    if (found == json.end() || !found->is_number_unsigned()) fail("no number session");
+  uint64_t any_number(const Json& json, const char* key) {
+    const auto found = json.find(key);
+    if (found == json.end() || !found->is_number_unsigned()) fail(std::string("no number ") + key);
     return found->get<uint64_t>();
   }
 

@@ -33,8 +33,8 @@ MUTANTS = {
     "term_not_counted": ("round_hub.cpp", "  ++term_;\n", "  term_ = std::max<int64_t>(term_, 1);\n"),
     "earlier_incarnation_heard": (
         "round_hub.cpp",
-        "member->second.durable && epoch == epoch_of(lab)",
-        "epoch.term == term_",
+        "!member->second.durable || epoch != epoch_of(lab)",
+        "epoch.term != term_",
     ),
     "earlier_process_admitted_again": (
         "round_hub.cpp",
@@ -60,9 +60,8 @@ MUTANTS = {
     ),
     "update_of_an_earlier_round_taken": (
         "round_hub.cpp",
-        """  if (update.round <= committed_) return bring_forward(lab, update.round - 1, update.base);
-  if (update.round == committed_ + 1 && phase_ == Phase::kVoting)
-    return count_vote(lab, update.base, now);  // the vote was lost; the update comes again
+        """  if (update.round <= committed_ || (phase_ == Phase::kVoting && update.round == committed_ + 1))
+    return learn(lab, update.round - 1, update.base, now);
   if (phase_ != Phase::kCollecting || update.round != committed_ + 1) return;
   if (update.base != weights_.at(done_)) return heal(lab);
 """,

@@ -34,7 +34,7 @@ class HubTest : public testing::Test {
         log.push_back(write->record);
         carry_out(hub->logged(now));
       } else if (const auto* sum = std::get_if<Aggregate>(&action)) {
-        carry_out(hub->aggregated(sum->round, "sum" + std::to_string(sum->round), now));
+        carry_out(hub->aggregated(sum->round, "sum" + std::to_string(sum->round)));
       } else if (const auto* alarm = std::get_if<Alarm>(&action)) {
         alarms.push_back(alarm->what);
       }

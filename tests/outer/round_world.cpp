@@ -188,7 +188,7 @@ void RoundWorld::act(const std::shared_ptr<HubProcess>& hub, const Aggregate& ag
   at(now_ + between(5, 300), [this, hub, round, sum = digest_of_sum(commit)] {
     if (!hub->alive || !hub->holds_log) return;
     aggregates_[round] = sum;
-    act(hub, hub->machine.aggregated(round, sum, now_));
+    act(hub, hub->machine.aggregated(round, sum));
   });
 }
 
@@ -265,7 +265,7 @@ void RoundWorld::act(const std::shared_ptr<LabRun>& run, const TrainRound& train
                              std::to_string(round) + "." + std::to_string(task);
     const Digest payload = hex64(xxh3_64(text.data(), text.size()));
     history_.lab_trained(run->id, round, base, payload);
-    act(run, run->machine.trained(round, base, payload, 100 + task, now_));
+    act(run, run->machine.trained(round, base, payload, 100 + task));
   });
 }
 
@@ -280,7 +280,7 @@ void RoundWorld::finish_apply(const std::shared_ptr<LabRun>& run, const ApplyCom
   const auto aggregate = aggregates_.find(apply.commit.round);
   if (!hub_up_ || aggregate == aggregates_.end() || aggregate->second != apply.commit.aggregate) {
     ++happened_["no aggregate to apply"];
-    return act(run, run->machine.apply_failed(now_));
+    return act(run, run->machine.apply_failed());
   }
   Digest weights = digest_of_weights(apply.commit.base, apply.commit.aggregate);
   const bool corrupt = corruption_ && faulty() && run->id.lab == corrupted_ && chance(0.15);
@@ -291,7 +291,7 @@ void RoundWorld::finish_apply(const std::shared_ptr<LabRun>& run, const ApplyCom
   history_.lab_applied(run->id, apply.commit.round, weights, corrupt);
   run->kept[apply.commit.round] = weights;
   if (run->kept.size() > 2) run->kept.erase(run->kept.begin());
-  auto actions = run->machine.applied(apply.commit.round, weights, now_);
+  auto actions = run->machine.applied(apply.commit.round, weights);
   store(run);
   act(run, std::move(actions));
 }
@@ -310,12 +310,12 @@ void RoundWorld::finish_fetch(const std::shared_ptr<LabRun>& run, const FetchWei
   });
   if (source == labs_.end()) {
     ++happened_["healing failed"];
-    return act(run, run->machine.heal_failed(now_));
+    return act(run, run->machine.heal_failed());
   }
   ++happened_["healed"];
   history_.lab_healed(run->id, fetch.round, fetch.weights);
   run->kept = {{fetch.round, fetch.weights}};
-  auto actions = run->machine.healed(fetch.round, fetch.weights, now_);
+  auto actions = run->machine.healed(fetch.round, fetch.weights);
   store(run);
   act(run, std::move(actions));
 }
